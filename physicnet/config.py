@@ -1,0 +1,228 @@
+"""`params.yaml` as strict, frozen models: one section per stage, parsed once at the edge.
+
+Unknown keys, missing keys, wrong types and values out of range raise `ConfigError` with the dotted path of the
+parameter. There are no defaults here: what is not written in `params.yaml` is not known to DVC either.
+"""
+
+from math import log10
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class ConfigError(ValueError):
+    """`params.yaml` cannot be used as it stands; the message names the parameter, its value and the remedy."""
+
+
+class Section(BaseModel):
+    """Base of all sections: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class VariableConfig(Section):
+    """One variable (one channel) to read: its name in the files and the units it is kept in."""
+
+    name: str
+    units: str
+
+
+class IngestConfig(Section):
+    """Which files and variables are read, and how many cells of the files make one cell of ours."""
+
+    pattern: str
+    variables: Annotated[list[VariableConfig], Field(min_length=1)]
+    coarsen: Count
+
+
+class ClipConfig(Section):
+    """A clip: `frames_in` observed frames and the `frames_out` that follow them."""
+
+    frames_in: Annotated[int, Field(ge=2)]
+    frames_out: Count
+
+    @property
+    def frames(self) -> int:
+        """Frames of a whole clip."""
+        return self.frames_in + self.frames_out
+
+
+class IdentityConfig(Section):
+    """Leave the values as they are."""
+
+    kind: Literal["identity"]
+
+
+class DecibelConfig(Section):
+    """10·log10 of a rate; rates below `threshold` (in the variable's units) become `floor` (in dB)."""
+
+    kind: Literal["decibel"]
+    threshold: Positive
+    floor: float
+
+    @model_validator(mode="after")
+    def _floor_lies_below_threshold(self) -> "DecibelConfig":
+        if self.floor >= 10 * log10(self.threshold):
+            raise ValueError(f"floor {self.floor} dB must lie below the threshold, {10 * log10(self.threshold):.2f} dB")
+        return self
+
+
+TransformConfig = Annotated[IdentityConfig | DecibelConfig, Field(discriminator="kind")]
+
+
+class NormalizeConfig(Section):
+    """Shares of the record for training and validation (the rest is the test part), the gap, the transforms."""
+
+    train_fraction: Fraction
+    validation_fraction: Fraction
+    gap: Index
+    transforms: dict[str, TransformConfig]
+
+    @model_validator(mode="after")
+    def _leaves_a_test_part(self) -> "NormalizeConfig":
+        if self.train_fraction + self.validation_fraction >= 1:
+            raise ValueError("train_fraction + validation_fraction must be below 1: the rest is the test part")
+        return self
+
+
+class CropsConfig(Section):
+    """How clips, global views and local windows are drawn."""
+
+    seed: Index
+    view: Count
+    window: Count
+    windows_per_clip: Count
+    train_clips: Count
+    stride: Count
+    min_coverage: Share
+    activity_floor: Share
+
+
+class MachineConfig(Section):
+    """Device, precision and threads of the stages that train or run the model."""
+
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    num_threads: Count
+
+
+class EvaluateConfig(Section):
+    """Baselines, event thresholds per variable (in its units) and the bootstrap of the intervals."""
+
+    baselines: list[Literal["persistence", "climatology", "advection", "lucas_kanade"]]
+    thresholds: dict[str, list[float]]
+    fss_scale: Count
+    bootstrap_samples: Count
+    seed: Index
+
+
+class ModelConfig(Section):
+    """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`)."""
+
+    seed: Index
+    channels: Count
+    code_dim: Count
+    num_codes: Annotated[int, Field(ge=2)]
+    basis: Count
+    flow_iterations: Count
+
+
+class CodebookConfig(Section):
+    """Pretraining of the encoders and the codebook as an autoencoder."""
+
+    epochs: Count
+    steps_per_epoch: Count
+    batch_size: Count
+    learning_rate: Positive
+    ema_decay: Fraction
+    revival_threshold: NonNegative
+    commitment: NonNegative
+
+
+class LossConfig(Section):
+    """Weight of each named loss term of joint training."""
+
+    prediction: NonNegative
+    prediction_local: NonNegative
+    commitment: NonNegative
+    smoothness: NonNegative
+
+
+class TrainConfig(Section):
+    """Joint training."""
+
+    epochs: Count
+    steps_per_epoch: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: NonNegative
+    clip_norm: Positive
+    losses: LossConfig
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    ingest: IngestConfig
+    clip: ClipConfig
+    normalize: NormalizeConfig
+    crops: CropsConfig
+    machine: MachineConfig
+    model: ModelConfig
+    codebook: CodebookConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+
+    @model_validator(mode="after")
+    def _variables_agree(self) -> "Params":
+        names = {variable.name for variable in self.ingest.variables}
+        for section, keys in (("normalize.transforms", self.normalize.transforms), ("evaluate.thresholds", self.evaluate.thresholds)):
+            if set(keys) != names:
+                raise ValueError(f"{section} names {sorted(keys)}, but ingest.variables names {sorted(names)}; write one entry for each")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_fit_views(self) -> "Params":
+        if self.crops.window > self.crops.view:
+            raise ValueError(f"crops.window ({self.crops.window}) must not exceed crops.view ({self.crops.view})")
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or a parameter is unknown, missing or out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; run the command in the folder that holds params.yaml") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold one mapping of sections, not {type(content).__name__}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_describe(path, error)) from None
+
+
+def _describe(path: Path, error: ValidationError) -> str:
+    lines = [f"{path} cannot be used:"]
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "the file as a whole"
+        value = "" if problem["type"] == "missing" or isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+        lines.append(f"  {where}: {problem['msg']}{value}")
+    return "\n".join(lines)
