@@ -185,9 +185,13 @@ class Params(Section):
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":
         names = {variable.name for variable in self.ingest.variables}
-        for section, keys in (("normalize.transforms", self.normalize.transforms), ("evaluate.thresholds", self.evaluate.thresholds)):
-            if set(keys) != names:
-                raise ValueError(f"{section} names {sorted(keys)}, but ingest.variables names {sorted(names)}; write one entry for each")
+        keyed = {"normalize.transforms": self.normalize.transforms, "evaluate.thresholds": self.evaluate.thresholds}
+        for section, entries in keyed.items():
+            if set(entries) != names:
+                raise ValueError(
+                    f"{section} names {sorted(entries)}, but ingest.variables names {sorted(names)}; "
+                    "write one entry for each variable"
+                )
         return self
 
     @model_validator(mode="after")
@@ -223,6 +227,6 @@ def _describe(path: Path, error: ValidationError) -> str:
     lines = [f"{path} cannot be used:"]
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"]) or "the file as a whole"
-        value = "" if problem["type"] == "missing" or isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
-        lines.append(f"  {where}: {problem['msg']}{value}")
+        found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+        lines.append(f"  {where}: {problem['msg']}{found}")
     return "\n".join(lines)
