@@ -1,0 +1,186 @@
+"""A gridded field with its times, units and coordinates: the one currency between the stages."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float32
+
+# Large enough that a long record is few files, small enough that an appended frame rewrites little.
+SHARD_BYTES = 32 * 2**20
+
+
+class DataError(ValueError):
+    """The data cannot be used as they are; the message names the file, the variable, the value and the remedy."""
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write a file or folder to; it becomes `path` only if the block succeeds.
+
+    What an earlier, killed run left under that name is removed first; a block that raises leaves nothing behind.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        if path.is_dir():  # a folder cannot be renamed over one that holds something
+            _remove(path)
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One or more variables `(time, row, column)` on one grid and one clock; NaN means missing.
+
+    The order of the variables is the order of the channels. The dataset may be lazy: nothing here reads more frames
+    than it is asked for. Grid mappings and other coordinates travel along.
+
+    Raises:
+        DataError: when built from variables that do not share `(time, row, column)`, are not floating point, have no
+            units, or when the times do not increase.
+    """
+
+    dataset: xr.Dataset
+
+    def __post_init__(self) -> None:
+        if not self.variables:
+            raise DataError("a field needs at least one variable")
+        first = self.dataset[self.variables[0]]
+        for name, array in self.dataset.data_vars.items():
+            if len(array.dims) != 3 or array.dims != first.dims:
+                raise DataError(f"variable {name} has dimensions {array.dims}, not (time, row, column) as {first.name}")
+            if array.dtype.kind != "f":
+                raise DataError(f"variable {name} holds {array.dtype}, not floating point numbers")
+            if "units" not in array.attrs:
+                raise DataError(f"variable {name} has no attribute units")
+        self._check_times()
+
+    def _check_times(self) -> None:
+        if self.time_dim not in self.dataset.coords or self.dataset[self.time_dim].dtype.kind != "M":
+            raise DataError(f"the first dimension, {self.time_dim}, has no coordinate of times")
+        differences = np.diff(self.times)
+        if (differences <= np.timedelta64(0)).any():
+            where = self.times[int(np.argmax(differences <= np.timedelta64(0))) + 1]
+            raise DataError(f"times must increase from frame to frame; {where} does not come after the frame before it")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables, in the order of the channels."""
+        return tuple(str(name) for name in self.dataset.data_vars)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of each variable."""
+        return {name: str(self.dataset[name].attrs["units"]) for name in self.variables}
+
+    @property
+    def time_dim(self) -> str:
+        """Name of the time dimension."""
+        return str(self.dataset[self.variables[0]].dims[0])
+
+    @property
+    def spatial_dims(self) -> tuple[str, str]:
+        """Names of the row and the column dimension."""
+        _, row, column = self.dataset[self.variables[0]].dims
+        return str(row), str(column)
+
+    @property
+    def times(self) -> np.ndarray:
+        """UTC times of the frames, `datetime64[ns]`."""
+        return self.dataset[self.time_dim].values.astype("datetime64[ns]")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Frames, variables, rows, columns."""
+        time, row, column = self.dataset[self.variables[0]].shape
+        return time, len(self.variables), row, column
+
+    @cached_property
+    def step(self) -> np.timedelta64:
+        """The most frequent difference between frames (the smallest of them, if several are).
+
+        Raises:
+            DataError: if there is only one frame, or a difference is not a whole multiple of the step.
+        """
+        differences = np.diff(self.times)
+        if not differences.size:
+            raise DataError("a single frame has no time step; add files")
+        values, counts = np.unique(differences, return_counts=True)
+        step = values[np.argmax(counts)]
+        off_beat = differences % step != np.timedelta64(0)
+        if off_beat.any():
+            index = int(np.argmax(off_beat))
+            raise DataError(
+                f"{self.times[index + 1]} comes {_seconds(differences[index])} s after the frame before it, "
+                f"which is no whole multiple of the time step, {_seconds(step)} s; keep files of one clock"
+            )
+        return np.timedelta64(step)
+
+    def isel(self, start: int, stop: int) -> "Field":
+        """Return the frames `start` to `stop` (half open)."""
+        return Field(self.dataset.isel({self.time_dim: slice(start, stop)}))
+
+    def frames(self, start: int, stop: int) -> Float32[np.ndarray, "t c h w"]:
+        """Read the frames `start` to `stop` (half open) into memory; NaN where missing."""
+        block = self.dataset.isel({self.time_dim: slice(start, stop)})
+        return np.stack([block[name].values for name in self.variables], axis=1).astype(np.float32, copy=False)
+
+    @classmethod
+    def open(cls, path: Path) -> "Field":
+        """Open a store that `save` wrote, without reading its values.
+
+        Raises:
+            DataError: if there is no such store.
+        """
+        if not path.is_dir():
+            raise DataError(f"{path} does not exist; run the stage that writes it (dvc repro)")
+        dataset = xr.open_dataset(path, engine="zarr", consolidated=False, decode_coords="all", cache=False)
+        return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
+
+    def save(self, path: Path) -> None:
+        """Write a Zarr v3 store, float32, a chunk per frame and a shard for many; equal fields give equal bytes.
+
+        The store appears under `path` complete or not at all.
+        """
+        time, _, row, column = self.shape
+        shard = min(time, frames_per_block(4 * row * column, SHARD_BYTES))
+        dataset = self.dataset.map(lambda array: array.astype(np.float32).chunk({self.time_dim: shard}))
+        dataset = dataset.assign_attrs(channels=list(self.variables)).drop_encoding()
+        with written_whole(path) as partial:
+            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=self._encoding(shard))
+
+    def _encoding(self, shard: int) -> dict[str, dict[str, Any]]:
+        _, _, row, column = self.shape
+        layout = {"chunks": (1, row, column), "shards": (shard, row, column), "_FillValue": np.float32("nan")}
+        clock = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+        mappings = {name: self.dataset[name].encoding.get("grid_mapping") for name in self.variables}
+        links = {
+            name: {"grid_mapping": mapping} for name, mapping in mappings.items() if mapping in self.dataset.coords
+        }
+        return {self.time_dim: clock} | {name: layout | links.get(name, {}) for name in self.variables}
+
+
+def frames_per_block(frame_bytes: int, budget: int) -> int:
+    """Return how many frames of `frame_bytes` fit into `budget` bytes, at least one."""
+    return max(1, budget // frame_bytes)
+
+
+def _seconds(difference: np.timedelta64) -> float:
+    return float(difference / np.timedelta64(1, "s"))
