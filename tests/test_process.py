@@ -1,0 +1,91 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from physicnet import process
+
+STAGE = """
+import sys, time
+from pathlib import Path
+from physicnet.process import end_cleanly_on_sigterm, end_with_dvc
+end_cleanly_on_sigterm()
+end_with_dvc()
+try:
+    Path("started").write_text(str(__import__("os").getpid()))
+    time.sleep(60)
+finally:
+    Path("tidied").touch()
+"""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def pid_in(path: Path) -> int:
+    assert wait_until(lambda: path.exists() and path.read_text() != ""), f"{path} was never written"
+    return int(path.read_text())
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    (tmp_path / "stage.py").write_text(STAGE)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["{python} stage.py", "true && {python} stage.py && true"])
+def test_killing_dvc_ends_its_stage_also_below_a_shell(toy: Path, command: str) -> None:
+    (toy / "dvc.yaml").write_text(f"stages: {{sleep: {{cmd: '{command.format(python=sys.executable)}'}}}}")
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=toy, start_new_session=True)
+    stage = pid_in(toy / "started")
+    dvc.kill()
+    dvc.wait()
+    assert wait_until(lambda: not psutil.pid_exists(stage))
+    assert (toy / "tidied").exists()
+
+
+def test_sigterm_lets_a_stage_tidy_up(toy: Path) -> None:
+    stage = subprocess.Popen([sys.executable, "stage.py"], cwd=toy)
+    pid_in(toy / "started")
+    stage.terminate()
+    assert stage.wait(10) == 128 + signal.SIGTERM
+    assert (toy / "tidied").exists()
+
+
+def test_a_stage_started_by_hand_watches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    assert process.dvc_process() is None
+    process.end_with_dvc()
+
+
+def test_dvc_is_the_nearest_ancestor_that_does_not_know_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "some stage")
+    dvc = process.dvc_process()
+    assert dvc is None or dvc.pid == os.getppid()
+
+
+def test_a_stage_whose_dvc_is_gone_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "some stage")
+    monkeypatch.setattr(process, "dvc_process", lambda: None)
+    with pytest.raises(SystemExit, match="DVC ended before its stage began"):
+        process.end_with_dvc()
+
+
+def test_a_zombie_is_not_alive() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    handle = psutil.Process(child.pid)
+    assert wait_until(lambda: handle.status() == psutil.STATUS_ZOMBIE)
+    assert not process.is_alive(handle)
+    child.wait()
+    assert not process.is_alive(handle)
