@@ -1,0 +1,115 @@
+"""What a stage's run was made of: the entry that DVC will write to `dvc.lock`, its hash, and the git commit.
+
+DVC writes that entry after the stage has ended; a history of runs needs it while the stage runs. The hashes here are
+DVC's own (MD5 of a file; of a folder, MD5 of the sorted list of its files' hashes), so that the key of a run can be
+looked up from `dvc.lock` later on.
+"""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARAMS = "params.yaml"
+IGNORED = ("__pycache__", ".pyc")  # as in .dvcignore
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """One stage as it stands in `dvc.lock`: the command, the hash of every input, the parameters it reads."""
+
+    name: str
+    command: str
+    deps: dict[str, str]
+    params: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of command, inputs and parameters: equal for two runs that must give the same outputs."""
+        text = json.dumps([self.command, self.deps, self.params], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Hashes of the inputs that are not code."""
+        return {path: md5 for path, md5 in self.deps.items() if not path.endswith(".py")}
+
+
+def declared_entry(root: Path, stage: str) -> StageEntry | None:
+    """The entry that a stage has with the files as they are now; None if `dvc.yaml` does not name the stage.
+
+    The hash of an earlier stage's output is taken from `dvc.lock`, where DVC has just written it; all other inputs
+    are read.
+    """
+    pipeline = _read_yaml(root / "dvc.yaml")
+    declared = pipeline.get("stages", {}).get(stage)
+    if declared is None:
+        return None
+    known = _recorded_outs(root)
+    deps = {path: known.get(path) or md5_of(root / path) for path in declared.get("deps", [])}
+    values = _read_yaml(root / PARAMS)
+    params = {section: values[section] for section in declared.get("params", [])}
+    return StageEntry(stage, " ".join(declared["cmd"].split()), deps, params)
+
+
+def recorded_entries(root: Path) -> dict[str, StageEntry]:
+    """Every stage of `dvc.lock`."""
+    return {
+        name: StageEntry(
+            name,
+            " ".join(entry["cmd"].split()),
+            {dep["path"]: dep["md5"] for dep in entry.get("deps", [])},
+            entry.get("params", {}).get(PARAMS, {}),
+        )
+        for name, entry in _read_yaml(root / "dvc.lock").get("stages", {}).items()
+    }
+
+
+def md5_of(path: Path) -> str:
+    """DVC's hash of a file or folder."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    files = (file for file in path.rglob("*") if file.is_file() and not _is_ignored(file))
+    tree = [{"md5": md5_of(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    tree.sort(key=itemgetter("relpath"))
+    return hashlib.md5(json.dumps(tree, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def git_state(root: Path, paths: list[str]) -> dict[str, str]:
+    """Tags `git.commit` and `git.dirty` (whether one of `paths` differs from the commit); empty outside git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changes = _git(root, "status", "--porcelain", "--", *paths)
+    return {"git.commit": commit, "git.dirty": str(changes != "").lower()}
+
+
+def _is_ignored(file: Path) -> bool:
+    return any(file.name.endswith(IGNORED) or part in IGNORED for part in file.parts)
+
+
+def _recorded_outs(root: Path) -> dict[str, str]:
+    stages = _read_yaml(root / "dvc.lock").get("stages", {}).values()
+    return {out["path"]: out["md5"] for entry in stages for out in entry.get("outs", [])}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "--no-optional-locks", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

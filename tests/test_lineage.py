@@ -1,0 +1,95 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from physicnet.lineage import declared_entry, git_state, md5_of, recorded_entries
+
+PIPELINE = {
+    "stages": {
+        "make": {
+            "cmd": "cp -r raw made",
+            "deps": ["raw", "code.py"],
+            "params": ["make"],
+            "outs": ["made"],
+        },
+        "sum": {
+            "cmd": "cat made/b/1 made/a-1\n> total",
+            "deps": ["made"],
+            "params": ["sum", "make"],
+            "outs": ["total"],
+        },
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC project of two stages that has been run once."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("a-1", "b/1", "b/__pycache__/x.pyc"):
+        (root / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "raw" / name).write_text(name)
+    (root / "code.py").write_text("pass\r\n")
+    (root / ".dvcignore").write_text("__pycache__\n*.pyc\n")
+    (root / "params.yaml").write_text("make: {size: 3, names: [a, b]}\nsum: {rate: 0.002}\nother: {x: 1}\n")
+    (root / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, check=True)
+    return root
+
+
+@pytest.mark.parametrize("stage", ["make", "sum"])
+def test_an_entry_is_what_dvc_writes_to_its_lock(project: Path, stage: str) -> None:
+    declared = declared_entry(project, stage)
+    assert declared == recorded_entries(project)[stage]
+    assert declared is not None
+    assert declared.key == recorded_entries(project)[stage].key
+
+
+def test_the_key_changes_with_parameters_and_inputs(project: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", f"{project}/.", str(tmp_path)], check=True)
+    keys = {_key(tmp_path)}
+    (tmp_path / "params.yaml").write_text("make: {size: 4}\n")
+    keys.add(_key(tmp_path))
+    (tmp_path / "raw/a-1").write_text("new")
+    keys.add(_key(tmp_path))
+    assert len(keys) == 3
+
+
+def test_data_is_what_is_not_code(project: Path) -> None:
+    assert set(recorded_entries(project)["make"].data) == {"raw"}
+
+
+def test_a_stage_that_dvc_does_not_know_has_no_entry(project: Path, tmp_path: Path) -> None:
+    assert declared_entry(project, "unknown") is None
+    assert declared_entry(tmp_path, "make") is None
+    assert recorded_entries(tmp_path) == {}
+
+
+def test_the_hash_of_a_file_is_its_md5(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert md5_of(tmp_path / "file") == "900150983cd24fb0d6963f7d28e17f72"
+
+
+def test_git_state_tells_commit_and_changes_of_the_given_paths(tmp_path: Path) -> None:
+    assert git_state(tmp_path, ["code"]) == {}
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for name in ("code", "notes"):
+        (tmp_path / name).write_text("1")
+    for command in (["init", "-q"], ["add", "code", "notes"], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / "notes").write_text("2")
+    clean = git_state(tmp_path, ["code"])
+    assert clean["git.dirty"] == "false"
+    assert len(clean["git.commit"]) == 40
+    (tmp_path / "code").write_text("2")
+    assert git_state(tmp_path, ["code"])["git.dirty"] == "true"
+
+
+def _key(root: Path) -> str:
+    entry = declared_entry(root, "make")
+    assert entry is not None
+    return entry.key
