@@ -17,6 +17,8 @@ from physicnet.fields import DataError
 
 # A value at the threshold itself comes back from single precision a few 1e-6 dB below it, and is still rain.
 ROUNDING_DB = 1e-3
+# A variable that varies by less than this share of its mean is constant to single precision.
+SINGLE_PRECISION = 2.0**-23
 
 
 class Transform(Protocol):
@@ -101,7 +103,7 @@ class Standardization:
     std: float
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.mean) and isfinite(self.std) and self.std > 0):
+        if not (isfinite(self.mean) and isfinite(self.std) and self.std > SINGLE_PRECISION * abs(self.mean)):
             raise DataError(
                 f"variable {self.variable} cannot be standardised with mean {self.mean} and standard deviation "
                 f"{self.std}: its training part is constant, wholly missing or not finite"

@@ -1,0 +1,173 @@
+"""Stage 3: the table of clips, global views and local windows, drawn where the field moves.
+
+A clip is `clip.frames` consecutive frames. Its global view is one window through all of them, and so are its local
+windows, which lie inside the view. Training views are drawn from all clips and all positions; in validation and test
+the view is the whole frame.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float64
+
+from physicnet.config import ClipConfig, CropsConfig
+from physicnet.data.activity import Activity
+from physicnet.data.cache import CachedFrames
+from physicnet.data.normalize import Segments
+from physicnet.fields import DataError, Field, written_whole
+
+COLUMNS = ["clip", "split", "start", "frames", "level", "row", "col", "height", "width"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A window in cells of the whole frame."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A row of level `global` (the view) and the rows of level `local` that belong to it."""
+
+    split: str
+    start: int
+    view: Box
+    windows: tuple[Box, ...] = ()
+
+
+def draw_crops(config: CropsConfig, clip: ClipConfig, *, normalized: Path, statistics: Path, crops: Path) -> None:
+    """Write the table of clips; equal data, parameters and seed give equal bytes.
+
+    Raises:
+        DataError: if the grid is smaller than a local window, or no training view is covered enough.
+    """
+    field = Field.open(normalized)
+    splits: dict[str, Segments] = json.loads(statistics.read_text(encoding="utf-8"))["splits"]
+    height, width = field.shape[2:]
+    if min(height, width) < config.window:
+        raise DataError(
+            f"{normalized} has a grid of {height} x {width} cells, smaller than a local window of {config.window}: "
+            "lower crops.window or ingest.coarsen"
+        )
+    drawer = Drawer(config, clip.frames, CachedFrames(field), np.random.default_rng(config.seed))
+    whole = Box(0, 0, height, width)
+    tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames)[:: config.stride])
+    clips = chain(drawer.training(splits["train"]), drawer.validation(splits["validation"], whole), tested)
+    with written_whole(crops) as table:
+        rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
+        pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
+
+
+def starts(segments: Segments, frames: int) -> list[int]:
+    """Return the first frame of every clip of `frames` frames that lies inside one segment."""
+    return [start for first, stop in segments for start in range(first, stop - frames + 1)]
+
+
+def _rows(index: int, clip: Clip, frames: int) -> list[tuple[int | str, ...]]:
+    boxes = [("global", clip.view), *(("local", window) for window in clip.windows)]
+    return [(index, clip.split, clip.start, frames, level, b.row, b.col, b.height, b.width) for level, b in boxes]
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """Draws views and local windows by their activity, a share of them evenly, and none with too little coverage."""
+
+    config: CropsConfig
+    frames: int
+    cache: CachedFrames
+    rng: np.random.Generator
+
+    def training(self, segments: Segments) -> Iterator[Clip]:
+        """Draw `train_clips` views, with replacement, from all clips and positions.
+
+        First each clip's total decides how often it is drawn, then its map decides where: the probabilities are those
+        of one draw from all windows at once, but only one clip's map is in memory.
+
+        Raises:
+            DataError: if no view reaches `min_coverage`.
+        """
+        candidates = starts(segments, self.frames)
+        totals, best = self._totals(candidates)
+        if not totals[:, 1].any():
+            raise DataError(
+                f"no training view of {self.config.view} cells has crops.min_coverage = {self.config.min_coverage} of "
+                f"its values; the best has {best:.3f}: lower crops.min_coverage or crops.view"
+            )
+        grand = totals.sum(axis=0)
+        counts = self.rng.multinomial(
+            self.config.train_clips, _normalized(self._weights(totals[:, 0], totals[:, 1], grand))
+        )
+        for start, count in zip(candidates, counts, strict=True):
+            if count:
+                yield from self._views(start, count, grand)
+
+    def validation(self, segments: Segments, whole: Box) -> Iterator[Clip]:
+        """Give the clips that start every `stride` frames, seen as a whole, with local windows drawn inside."""
+        for start in starts(segments, self.frames)[:: self.config.stride]:
+            yield Clip("validation", start, whole, self._windows(self._cells(start), whole))
+
+    def _cells(self, start: int) -> Activity:
+        return Activity.of(np.stack(self.cache.read(start, start + self.frames)))
+
+    def _totals(self, candidates: list[int]) -> tuple[Float64[np.ndarray, "clips 2"], float]:
+        """Return each clip's sum of activity over its covered views and their number; and the best coverage of all."""
+        totals, best = np.zeros((len(candidates), 2)), 0.0
+        for index, start in enumerate(candidates):
+            activity, coverage = self._cells(start).of_windows(self.config.view)
+            covered = coverage >= self.config.min_coverage
+            totals[index] = activity[covered].sum(), covered.sum()
+            best = max(best, float(coverage.max()))
+        return totals, best
+
+    def _views(self, start: int, count: int, grand: Float64[np.ndarray, "2"]) -> Iterator[Clip]:
+        """Draw `count` views of the clip at `start`, each with its local windows."""
+        cells = self._cells(start)
+        activity, coverage = cells.of_windows(self.config.view)
+        weights = self._weights(activity, coverage >= self.config.min_coverage, grand)
+        height, width = (min(self.config.view, size) for size in cells.shape)
+        for row, col in self._positions(weights, count):
+            view = Box(row, col, height, width)
+            yield Clip("train", start, view, self._windows(cells, view))
+
+    def _windows(self, cells: Activity, view: Box) -> tuple[Box, ...]:
+        """Draw local windows inside the view; where none reaches `min_coverage`, among those covered best."""
+        size = self.config.window
+        inside = cells.inside(view.row, view.col, view.height, view.width)
+        activity, coverage = inside.of_windows(size)
+        covered = coverage >= min(self.config.min_coverage, coverage.max())
+        grand = np.array([activity[covered].sum(), covered.sum()])
+        positions = self._positions(self._weights(activity, covered, grand), self.config.windows_per_clip)
+        return tuple(Box(view.row + row, view.col + col, size, size) for row, col in positions)
+
+    def _weights(
+        self,
+        activity: Float64[np.ndarray, "*n"],
+        covered: Float64[np.ndarray, "*n"] | Bool[np.ndarray, "*n"],
+        grand: Float64[np.ndarray, "2"],
+    ) -> Float64[np.ndarray, "*n"]:
+        """Return the probability of windows whose `activity` and number or presence, `covered`, sum up to `grand`."""
+        even: np.ndarray = covered / grand[1]
+        if grand[0] == 0:  # nothing moves anywhere
+            return even
+        floor = self.config.activity_floor
+        moving: np.ndarray = np.where(covered > 0, activity, 0.0) / grand[0]
+        return floor * even + (1 - floor) * moving
+
+    def _positions(self, weights: Float64[np.ndarray, "h w"], count: int) -> list[tuple[int, int]]:
+        chosen = self.rng.choice(weights.size, size=count, p=_normalized(weights.ravel()))
+        rows, cols = np.unravel_index(chosen, weights.shape)
+        return list(zip(rows.tolist(), cols.tolist(), strict=True))
+
+
+def _normalized(weights: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+    shares: np.ndarray = weights / weights.sum()
+    return shares

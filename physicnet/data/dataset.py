@@ -1,0 +1,87 @@
+"""Clips for training and validation, read lazily; batches that depend on seed and epoch alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from physicnet.data.cache import CachedFrames
+from physicnet.fields import DataError, Field
+
+
+class Sample(NamedTuple):
+    """One clip."""
+
+    clip: Float32[Tensor, "t c h w"]  # standardised values of the view, NaN where missing
+    windows: Int64[Tensor, "n 2"]  # first row and column of each local window, counted within the view
+
+
+class Batch(NamedTuple):
+    """Several clips of one size."""
+
+    clip: Float32[Tensor, "b t c h w"]
+    windows: Int64[Tensor, "b n 2"]
+
+
+class ClipDataset:
+    """The clips of one split: the views that the table `crops` lists, cut out of the store `normalized`."""
+
+    def __init__(self, normalized: Path, crops: Path, split: str) -> None:
+        """Read the table; values are read when a clip is asked for.
+
+        Raises:
+            DataError: if the table lists no clip of the split, or its clips lie beyond the frames of the store, as
+                those of the test part do.
+        """
+        rows = pd.read_csv(crops)
+        rows = rows[rows["split"] == split]
+        if rows.empty:
+            raise DataError(f"{crops} lists no clip of split {split!r}; run the stage that writes it (dvc repro)")
+        field = Field.open(normalized)
+        last = int((rows["start"] + rows["frames"]).max())
+        if last > field.shape[0]:
+            raise DataError(f"split {split!r} needs {last} frames, but {normalized} ends after {field.shape[0]}")
+        self._frames = CachedFrames(field)
+        views, windows = rows[rows["level"] == "global"], rows[rows["level"] == "local"]
+        self._views = views[["start", "frames", "row", "col", "height", "width"]].to_numpy(np.int64)
+        corners = rearrange(windows[["row", "col"]].to_numpy(np.int64), "(b n) c -> b n c", b=len(views))
+        self._windows = corners - rearrange(views[["row", "col"]].to_numpy(np.int64), "b c -> b 1 c")
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one clip."""
+        start, frames, row, col, height, width = self._views[index].tolist()
+        window = (slice(None), slice(row, row + height), slice(col, col + width))
+        clip = np.stack([frame[window] for frame in self._frames.read(start, start + frames)])
+        return Sample(torch.from_numpy(clip), torch.from_numpy(self._windows[index]))
+
+
+def epoch_batches(
+    dataset: ClipDataset, batch_size: int, steps: int, seed: int, epoch: int, *, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Yield `steps` batches of an epoch: clips in random order, all of them before any comes again.
+
+    The order depends on `seed` and `epoch` alone, so training resumes exactly. `batch_size` counts the clips of all
+    processes together; each process gets its own share of them.
+
+    Raises:
+        ValueError: if the processes cannot share a batch evenly.
+    """
+    if batch_size % world_size:
+        raise ValueError(f"batch_size ({batch_size}) must be a multiple of the number of processes ({world_size})")
+    rng = np.random.default_rng([seed, epoch])
+    rounds = -(-steps * batch_size // len(dataset))
+    order = np.concatenate([rng.permutation(len(dataset)) for _ in range(rounds)])
+    for step in range(steps):
+        chosen = order[step * batch_size : (step + 1) * batch_size][rank::world_size]
+        samples = [dataset[index] for index in chosen.tolist()]
+        yield Batch(torch.stack([s.clip for s in samples]), torch.stack([s.windows for s in samples]))
