@@ -1,0 +1,195 @@
+"""The forecasts to beat: persistence, climatology and two kinds of optical-flow advection.
+
+All obey the model's interface. What was not observed is completed by one rule for all of them (`last_frame`), so that
+every one says something wherever the truth can be scored. The settings of the advections are those that came out best
+on the training and validation frames of the bundled radar sample; `benchmarks/README.md` has the numbers.
+"""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int, Int64
+
+from physicnet.evaluation.extrapolation import (
+    carry,
+    flow_between,
+    flow_images,
+    last_frame,
+    nearest_observed,
+    trajectories,
+)
+from physicnet.fields import DataError, Field, frames_per_block
+from physicnet.model.forecaster import Forecaster
+from physicnet.normalization import Normalizer
+
+Frame = Float32[np.ndarray, "c h w"]
+Frames = Float32[np.ndarray, "k c h w"]
+
+BLOCK_BYTES = 32 * 2**20  # of frames in memory while the climatology is fitted
+DAYS_FOR_HOURS = 5  # in a shorter training part, an hour's mean says more about its few days than about the hour
+DECLUSTERING = 5  # cells within which sparse vectors of Lucas-Kanade are merged into one; pysteps' default is 20
+
+
+@dataclass(frozen=True, eq=False)
+class Climatology:
+    """The mean of the training part, per cell; per hour of the day (UTC) if the training part is long enough."""
+
+    name = "climatology"
+
+    hourly: Float32[np.ndarray, "n c h w"]  # n is 24, or 1 where hours are not told apart
+    mean: Frame
+
+    @classmethod
+    def fit(cls, record: Field, segments: Iterable[Sequence[int]]) -> "Climatology":
+        """Average the frames of the half-open ranges `segments`, a block at a time.
+
+        Cells that were never observed take the mean of the nearest cell that was; hours in which a cell was never
+        observed take its mean over all hours.
+
+        Raises:
+            DataError: if a variable was never observed.
+        """
+        ranges = [(start, stop) for start, stop in segments]
+        sums, counts = _hourly_sums(record, ranges)
+        mean = _divide(sums.sum(axis=0), counts.sum(axis=0))
+        for variable, cells in zip(record.variables, mean, strict=True):
+            if np.isnan(cells).all():
+                raise DataError(f"variable {variable} has no observed value in the training part {ranges}; add data")
+        mean = np.stack([nearest_observed(cells) for cells in mean])
+        hourly = _divide(sums, counts)
+        hourly = np.where(np.isnan(hourly), mean, hourly)
+        return cls(hourly.astype(np.float32), mean.astype(np.float32))
+
+    def forecast(self, past: Field, num_leads: int) -> Frames:
+        """Return the mean of the hour of each lead."""
+        times = past.times[-1] + past.step * np.arange(1, num_leads + 1)
+        return np.asarray(self.hourly[_hour_of_day(times) % len(self.hourly)])
+
+
+def _hourly_sums(
+    record: Field, ranges: Sequence[tuple[int, int]]
+) -> tuple[Float64[np.ndarray, "n c h w"], Int64[np.ndarray, "n c h w"]]:
+    days = {day for start, stop in ranges for day in record.times[start:stop].astype("datetime64[D]").tolist()}
+    sums = np.zeros((24 if len(days) >= DAYS_FOR_HOURS else 1, *record.shape[1:]))
+    counts = np.zeros(sums.shape, np.int64)
+    for start, stop in _blocks(record, ranges):
+        frames, hours = record.frames(start, stop), _hour_of_day(record.times[start:stop]) % len(sums)
+        np.add.at(sums, hours, np.where(np.isnan(frames), 0.0, frames))
+        np.add.at(counts, hours, ~np.isnan(frames))
+    return sums, counts
+
+
+def _blocks(record: Field, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    _, channels, height, width = record.shape
+    size = frames_per_block(4 * channels * height * width, BLOCK_BYTES)
+    for start, stop in ranges:
+        for first in range(start, stop, size):
+            yield first, min(first + size, stop)
+
+
+def _hour_of_day(times: np.ndarray) -> Int[np.ndarray, "t"]:
+    return np.asarray(times.astype("datetime64[h]").astype(np.int64) % 24)
+
+
+def _divide(sums: Float[np.ndarray, "*n"], counts: Int[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
+    quotient = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=quotient, where=counts > 0)
+    return quotient
+
+
+@dataclass(frozen=True, eq=False)
+class Persistence:
+    """The last observed frame stays as it is."""
+
+    name = "persistence"
+
+    mean: Frame
+
+    def forecast(self, past: Field, num_leads: int) -> Frames:
+        """Return the last frame once per lead."""
+        return np.repeat(last_frame(past, self.mean)[None], num_leads, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Advection:
+    """The last frame carried along the flow between the last two, which stays as it is.
+
+    Flow: TV-L1 (Zach, Pock and Bischof 2007) of scikit-image. The last pair alone does better than the mean over all
+    pairs, since the flow turns. Extrapolation: backward semi-Lagrangian (Germann and Zawadzki 2002) with one
+    interpolation per lead, so that values do not blur more and more. Each variable has its own flow.
+    """
+
+    name = "advection"
+
+    normalizer: Normalizer
+    mean: Frame
+
+    def forecast(self, past: Field, num_leads: int) -> Frames:
+        """Extrapolate the last frame."""
+        before, after = flow_images(past, self.normalizer)[-2:]
+        channels = []
+        for frame, pair in zip(last_frame(past, self.mean), zip(before, after, strict=True), strict=True):
+            displacements = trajectories(flow_between(*pair), num_leads)
+            channels.append(np.stack([carry(frame, displacement) for displacement in displacements]))
+        return np.stack(channels, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class LucasKanade:
+    """The last frame carried along pysteps' Lucas-Kanade motion field by pysteps' semi-Lagrangian extrapolation.
+
+    Raises:
+        ModuleNotFoundError: at once if pysteps, or OpenCV that its motion field needs, is not installed.
+    """
+
+    name = "lucas_kanade"
+
+    normalizer: Normalizer
+    mean: Frame
+
+    def __post_init__(self) -> None:
+        pysteps_methods()
+
+    def forecast(self, past: Field, num_leads: int) -> Frames:
+        """Extrapolate the last frame along the motion of all past frames."""
+        motion, extrapolate = pysteps_methods()
+        images = flow_images(past, self.normalizer)
+        channels = []
+        for channel, frame in enumerate(last_frame(past, self.mean)):
+            velocity = motion(images[:, channel], decl_scale=DECLUSTERING)
+            frames = extrapolate(frame.astype(np.float64), velocity, num_leads, map_coordinates_mode="nearest")
+            channels.append(frames)
+        return np.stack(channels, axis=1).astype(np.float32)
+
+
+def pysteps_methods() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return pysteps' Lucas-Kanade motion field and its semi-Lagrangian extrapolation.
+
+    Raises:
+        ModuleNotFoundError: if pysteps, or OpenCV that the motion field needs, is not installed.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # pysteps prints where its settings are
+            import cv2  # noqa: F401
+            from pysteps import extrapolation, motion
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the baseline lucas_kanade needs {error.name}, which is not installed: run "
+            "pip install -e '.[baselines]', or take lucas_kanade out of evaluate.baselines in params.yaml"
+        ) from error
+    return motion.get_method("LK"), extrapolation.get_method("semilagrangian")
+
+
+def build_baselines(names: Iterable[str], climatology: Climatology, normalizer: Normalizer) -> list[Forecaster]:
+    """Build the named baselines; persistence is always the first, since skill is measured against it."""
+    builders: dict[str, Callable[[], Forecaster]] = {
+        "persistence": lambda: Persistence(climatology.mean),
+        "climatology": lambda: climatology,
+        "advection": lambda: Advection(normalizer, climatology.mean),
+        "lucas_kanade": lambda: LucasKanade(normalizer, climatology.mean),
+    }
+    return [builders[name]() for name in dict.fromkeys(["persistence", *names])]
