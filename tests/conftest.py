@@ -1,6 +1,11 @@
 """Shared by all tests: one torch thread, no telemetry, matplotlib without a display."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -10,3 +15,26 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with parameters, an empty pipeline and a store of MLflow that four processes opened at once.
+
+    The store is slow to make, so the tests of tracking share it. `executions.txt` holds what the processes saw.
+    """
+    root = tmp_path_factory.mktemp("repository")
+    (root / "params.yaml").write_text((Path(__file__).parent.parent / "params.yaml").read_text())
+    for name in ("dvc.yaml", "dvc.lock"):
+        (root / name).write_text("stages: {}\n")
+    program = (
+        "import psutil, pathlib; from physicnet.tracking import Store;"
+        f"print(Store(pathlib.Path.cwd()).open_execution(psutil.Process({os.getpid()}), 'tests'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-c", program]
+    together = [
+        subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    (root / "executions.txt").write_text("".join(process.communicate()[0] for process in together))
+    return root

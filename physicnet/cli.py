@@ -1,0 +1,192 @@
+"""The commands: one for each stage of dvc.yaml, which alone spells the paths; the table; the view of all runs.
+
+Heavy packages are imported inside the commands, so that `physicnet --help` answers at once. Parameters come from
+params.yaml in the current folder.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from physicnet.config import Params
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+app = typer.Typer(
+    help="Forecasts of gridded physical fields: the stages of the pipeline, the results, the history of runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+In = Annotated[Path, typer.Option(exists=True, help="read")]
+Out = Annotated[Path, typer.Option(help="written")]
+Resume = Annotated[Path, typer.Option(help="folder that holds the state of an interrupted run, to go on from")]
+
+
+@app.command()
+def ingest(raw: In, fields: Out, catalogue: Out) -> None:
+    """Read the NetCDF files into one field; quarantine what cannot be understood."""
+    params = _begin()
+    from physicnet.data import ingest as stage
+    from physicnet.mirror import mirrored
+
+    with mirrored("ingest", ingest=params.ingest) as mirror:
+        stage.ingest(params.ingest, raw=raw, fields=fields, catalogue=catalogue)
+        mirror.keep(catalogue)
+
+
+@app.command()
+def normalize(fields: In, normalized: Out, statistics: Out) -> None:
+    """Split the record in time; transform and standardise the values as the training part asks."""
+    params = _begin()
+    from physicnet.data import normalize as stage
+    from physicnet.mirror import mirrored
+
+    with mirrored("normalize", normalize=params.normalize, clip=params.clip) as mirror:
+        stage.normalize(params.normalize, params.clip, fields=fields, normalized=normalized, statistics=statistics)
+        mirror.keep(statistics)
+
+
+@app.command()
+def crops(normalized: In, statistics: In, crops: Out) -> None:
+    """Draw the clips, and the windows in them, that training and evaluation use."""
+    params = _begin()
+    from physicnet.data import crops as stage
+    from physicnet.mirror import mirrored
+
+    with mirrored("crops", crops=params.crops, clip=params.clip) as mirror:
+        stage.draw_crops(params.crops, params.clip, normalized=normalized, statistics=statistics, crops=crops)
+        mirror.keep(crops)
+
+
+@app.command()
+def codebook(normalized: In, statistics: In, crops: In, codebook: Out, history: Out, resume: Resume) -> None:
+    """Pretrain the encoders and the codebook."""
+    params = _begin()
+    from physicnet.mirror import mirrored
+    from physicnet.training import pretraining as stage
+
+    sections = {"clip": params.clip, "model": params.model, "machine": params.machine}
+    with mirrored("codebook", codebook=params.codebook, **sections) as mirror:
+        stage.pretrain(
+            params.codebook,
+            params.clip,
+            params.model,
+            params.machine,
+            normalized=normalized,
+            statistics=statistics,
+            crops=crops,
+            codebook=codebook,
+            history=history,
+            resume=resume,
+            report=mirror.report,
+        )
+        mirror.keep(history)
+
+
+@app.command()
+def train(
+    normalized: In, statistics: In, crops: In, codebook: In, checkpoint: Out, history: Out, resume: Resume
+) -> None:
+    """Train the whole model, from the pretrained codebook on."""
+    params = _begin()
+    from physicnet.mirror import mirrored
+    from physicnet.training import joint as stage
+
+    sections = {"clip": params.clip, "model": params.model, "machine": params.machine}
+    with mirrored("train", train=params.train, **sections) as mirror:
+        stage.train(
+            params.train,
+            params.clip,
+            params.model,
+            params.machine,
+            normalized=normalized,
+            statistics=statistics,
+            crops=crops,
+            codebook=codebook,
+            checkpoint=checkpoint,
+            history=history,
+            resume=resume,
+            report=mirror.report,
+        )
+        mirror.keep(checkpoint, history)
+
+
+@app.command()
+def evaluate(fields: In, statistics: In, crops: In, checkpoint: In, metrics: Out, results: Out) -> None:
+    """Score the model and the baselines on the test part, in physical units, at every lead."""
+    params = _begin()
+    from physicnet.evaluation import verify as stage
+    from physicnet.mirror import mirrored
+
+    with mirrored("evaluate", evaluate=params.evaluate, clip=params.clip, machine=params.machine) as mirror:
+        stage.evaluate(
+            params.evaluate,
+            params.clip,
+            params.machine,
+            fields=fields,
+            statistics=statistics,
+            crops=crops,
+            checkpoint=checkpoint,
+            metrics=metrics,
+            results=results,
+        )
+        mirror.conclude(
+            checkpoint=checkpoint, metrics=metrics, scores=results / "scores.csv", figures=results / "figures"
+        )
+
+
+@app.command()
+def table(results: Annotated[Path, typer.Argument(exists=True)] = Path("results")) -> None:
+    """Print the table of results: skill at every lead, the model beside the baselines."""
+    from physicnet.evaluation.table import print_table
+
+    print_table(results)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="on this machine alone")] = 5000) -> None:
+    """Serve the view of all runs (MLflow), and say where it is."""
+    from physicnet.tracking import Store
+
+    store = Store(Path.cwd())
+    if store.uri.startswith("http"):
+        typer.echo(f"The runs are on the server of MLFLOW_TRACKING_URI: {store.place}{store.page}")
+        return
+    typer.echo(f"In a few seconds: http://127.0.0.1:{port}{store.page}  (end with Ctrl-C)")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # halves the memory
+    os.execv(sys.executable, [sys.executable, *store.server_command(port)])
+
+
+def main() -> None:
+    """Run a command; say in one message what a user can mend, and leave all other errors their traceback."""
+    try:
+        app()
+    except ValueError as error:
+        if not type(error).__module__.startswith("physicnet."):
+            raise
+        _complain(error)
+        sys.exit(1)
+
+
+def _begin() -> "Params":
+    """What every stage does first: end when told to and when DVC ends; read the parameters."""
+    from physicnet.config import load_params
+    from physicnet.process import end_cleanly_on_sigterm, end_with_dvc
+
+    end_cleanly_on_sigterm()
+    end_with_dvc()
+    return load_params(Path("params.yaml"))
+
+
+def _complain(error: ValueError) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text("Error: ", style="bold red").append(str(error), style="default"), soft_wrap=True)

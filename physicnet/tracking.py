@@ -1,0 +1,212 @@
+"""The history of runs in MLflow, and the one file that imports mlflow (when something is logged, not before).
+
+One parent run stands for one execution of the pipeline: one `dvc repro`, one flow run, or one stage started by hand. A
+child run stands for one stage that really ran. Every method may raise whatever MLflow raises, and may be called again
+without logging anything twice: runs are looked up by a tag before they are created, and MLflow ignores a metric that
+agrees in run, name, step, time and value.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil
+from filelock import FileLock
+
+from physicnet.config import load_params
+from physicnet.lineage import StageEntry, git_state, md5_of
+from physicnet.process import is_alive
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT = "physicnet"
+PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
+METRICS_PER_REQUEST = 1000  # limits of MLflow's server
+ENTRIES_PER_REQUEST = 100
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # who calls us repeats; a request that waits would hold up a stage
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+Metric = tuple[str, float, int]  # name, value, step
+
+
+class Store:
+    """The experiment `physicnet` at `MLFLOW_TRACKING_URI`, else in `mlflow/` of the repository folder.
+
+    Nothing is opened before the first use. `root` is the folder of params.yaml.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = _outside_of_dvc(root)
+        self.is_default = not os.environ.get("MLFLOW_TRACKING_URI")
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        folder = self.home / ".physicnet"
+        folder.mkdir(exist_ok=True)
+        return FileLock(folder / "tracking.lock", timeout=60)
+
+    @property
+    def place(self) -> str:
+        """Where the store is, without the password that an address may hold."""
+        parts = urlsplit(self.uri)
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}".rstrip(":") if parts.hostname else self.uri
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        """The client; opening the default store creates it. A file of SQLite is lost if two processes create it."""
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        with self._lock:
+            if self.is_default:
+                (self.home / "mlflow").mkdir(exist_ok=True)
+            client = MlflowClient(tracking_uri=self.uri)
+            if client.get_experiment_by_name(EXPERIMENT) is None:
+                artifacts = (self.home / "mlflow" / "artifacts").as_uri() if self.is_default else None
+                client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            return client
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The id of the experiment."""
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        assert experiment is not None, "the experiment was created with the client"
+        return str(experiment.experiment_id)
+
+    def open_execution(self, process: psutil.Process, name: str | None = None) -> str:
+        """The parent run of everything below `process`: found, or created with all parameters and the pipeline."""
+        tags = process_tags(process) | git_state(self.root, ["dvc.yaml", "params.yaml"])
+        with self._lock:
+            run_id = self.find_or_create({"physicnet.execution": tags["physicnet.process"]}, name, tags)
+        if self.client.get_run(run_id).data.params:
+            return run_id
+        self.close_abandoned()
+        for file in ("dvc.yaml", "params.yaml"):
+            if (self.root / file).exists():
+                self.client.log_artifact(run_id, str(self.root / file))
+        self.log_params(run_id, flatten(load_params(self.root / "params.yaml").model_dump(), "."))
+        return run_id
+
+    def find_or_create(self, identity: Mapping[str, str], name: str | None, tags: Mapping[str, str]) -> str:
+        """The run that carries the tags `identity`; if there is none, a new one that carries all `tags` as well."""
+        found = self.find(identity)
+        if found is not None:
+            return str(found.info.run_id)
+        created = self.client.create_run(self.experiment_id, tags={**tags, **identity}, run_name=name)
+        return str(created.info.run_id)
+
+    def find(self, tags: Mapping[str, str]) -> "Run | None":
+        """The latest run that carries all these tags."""
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self.client.search_runs([self.experiment_id], condition, max_results=1)
+        return found[0] if found else None
+
+    def log_params(self, run_id: str, params: Mapping[str, object]) -> None:
+        """Log flat parameters."""
+        from mlflow.entities import Param
+
+        for part in _parts([Param(name, str(value)) for name, value in params.items()], ENTRIES_PER_REQUEST):
+            self.client.log_batch(run_id, params=part)
+
+    def log_metrics(self, run_id: str, metrics: Sequence[Metric], milliseconds: int) -> None:
+        """Log values that belong to one moment."""
+        from mlflow.entities import Metric as Entity
+
+        entities = [Entity(name, value, milliseconds, step) for name, value, step in metrics]
+        for part in _parts(entities, METRICS_PER_REQUEST):
+            self.client.log_batch(run_id, metrics=part)
+
+    def keep(self, run_id: str, path: Path) -> None:
+        """Log a file or folder as an artifact under its own name; a file's hash becomes the tag `dvc.out.<path>`."""
+        if path.is_dir():
+            self.client.log_artifacts(run_id, str(path), artifact_path=path.name)
+            return
+        self.client.log_artifact(run_id, str(path))
+        self.client.set_tag(run_id, f"dvc.out.{path}", md5_of(path))
+
+    def end(self, run_id: str, status: str) -> None:
+        """End a run; `status` is FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def link_stages(self, run_id: str, entries: Mapping[str, StageEntry]) -> None:
+        """Tag an execution with each stage's key and with the child run, of this execution or an earlier one, that
+        made the stage's outputs; keep dvc.lock, which tells the data where git cannot."""
+        for name, entry in entries.items():
+            self.client.set_tag(run_id, f"dvc.{name}.key", entry.key)
+            made = self.find({"dvc.stage": name, "dvc.key": entry.key})
+            if made is not None:
+                self.client.set_tag(run_id, f"dvc.{name}.run", made.info.run_id)
+        if (self.root / "dvc.lock").exists():
+            self.client.log_artifact(run_id, str(self.root / "dvc.lock"))
+
+    def close_abandoned(self) -> None:
+        """End the runs whose process on this machine is gone: stages as killed, executions by their stages' ends."""
+        condition = f"attributes.status = 'RUNNING' and tags.`physicnet.host` = '{socket.gethostname()}'"
+        runs = self.client.search_runs([self.experiment_id], condition)
+        gone = [run for run in runs if not _is_running(run.data.tags["physicnet.process"])]
+        for run in sorted(gone, key=lambda run: "mlflow.parentRunId" not in run.data.tags):
+            is_child = "mlflow.parentRunId" in run.data.tags
+            self.end(run.info.run_id, "KILLED" if is_child else self._outcome(run.info.run_id))
+
+    def server_command(self, port: int) -> list[str]:
+        """Arguments of Python that serve the user interface of this store on this machine alone."""
+        self.close_abandoned()
+        return ["-m", "mlflow", "server", "--backend-store-uri", self.uri, "--host", "127.0.0.1", "--port", str(port)]
+
+    @property
+    def page(self) -> str:
+        """The page of the user interface that compares the runs, below the server's address."""
+        return f"/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART"
+
+    def _outcome(self, parent_id: str) -> str:
+        children = self.client.search_runs([self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")
+        return "FINISHED" if all(child.info.status == "FINISHED" for child in children) else "FAILED"
+
+
+def process_tags(process: psutil.Process) -> dict[str, str]:
+    """Tags that tell which process a run belongs to, also after its number was given to another one."""
+    return {"physicnet.host": socket.gethostname(), "physicnet.process": f"{process.pid}@{process.create_time():.2f}"}
+
+
+def flatten(nested: Mapping[str, Any], separator: str) -> dict[str, Any]:
+    """Leaves of nested mappings, named by their path; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}{separator}{inner}": leaf for inner, leaf in flatten(value, separator).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _is_running(tag: str) -> bool:
+    pid = int(tag.split("@")[0])
+    try:
+        process = psutil.Process(pid)
+        return process_tags(process)["physicnet.process"] == tag and is_alive(process)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _outside_of_dvc(folder: Path) -> Path:
+    """The repository folder; `dvc exp run --temp` and queued experiments run in copies below its `.dvc/tmp`."""
+    return next((above.parent for above in folder.parents if above.name == ".dvc"), folder)
+
+
+def _parts(entries: list, size: int) -> Iterator[list]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))

@@ -1,0 +1,196 @@
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from physicnet import mirror as module
+from physicnet.config import ClipConfig
+from physicnet.mirror import Queue, mirrored, read_means, read_scores
+from physicnet.tracking import PARENT_VARIABLE, Store
+
+CLIP = ClipConfig(frames_in=4, frames_out=12)
+SCORES = """\
+model,variable,lead,lead_minutes,rmse,csi_0.5
+ours,rain,1,5.0,0.25,
+ours,rain,2,10.0,0.5,nan
+old,rain,1,5.0,1,0.5
+"""
+
+
+@pytest.fixture
+def store(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The store of MLflow in the current folder, outside DVC and outside any flow."""
+    for name in ("MLFLOW_TRACKING_URI", PARENT_VARIABLE, "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(repository)
+    return Store(repository)
+
+
+def test_a_stage_leaves_a_child_run_with_parameters_epochs_and_outputs(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch")
+    with mirrored("train", clip=CLIP) as mirror:
+        mirror.report(1, {"loss": 0.5})
+        mirror.report(2, {"loss": 0.25})
+        mirror.keep(tmp_path / "history.csv")
+    run = store.client.get_run(mirror.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == run.data.tags["dvc.stage"] == "train"
+    assert run.data.params == {"clip.frames_in": "4", "clip.frames_out": "12"}
+    assert run.data.tags["mlflow.parentRunId"] == mirror.parent_id
+    assert [point.step for point in store.client.get_metric_history(mirror.run_id, "loss")] == [1, 2]
+    assert [file.path for file in store.client.list_artifacts(mirror.run_id)] == ["history.csv"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
+)
+def test_a_run_ends_as_its_stage_ends(store: Store, error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), mirrored("crops", clip=CLIP) as mirror:
+        raise error
+    assert store.client.get_run(mirror.run_id).info.status == status
+
+
+def test_a_stage_below_dvc_is_known_by_its_key(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("params.yaml", "dvc.lock"):
+        (tmp_path / name).write_text(Path(name).read_text())
+    (tmp_path / "dvc.yaml").write_text("stages: {crops: {cmd: physicnet crops, deps: [data, a.py], params: [clip]}}")
+    (tmp_path / "data").write_bytes(b"abc")
+    monkeypatch.setenv("DVC_STAGE", "crops")
+    mirror = module.StageMirror("crops", tmp_path)
+    mirror.store = store
+    mirror.begin({"clip": CLIP})
+    tags = store.client.get_run(mirror.run_id).data.tags
+    assert mirror.entry is not None
+    assert tags["dvc.key"] == mirror.entry.key
+    assert tags["dvc.dep.data"] == "900150983cd24fb0d6963f7d28e17f72"
+    assert "dvc.dep.a.py" not in tags
+
+
+def test_the_flow_tells_which_execution_a_stage_belongs_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = store.find_or_create({"physicnet.execution": "flow"}, "flow", {})
+    monkeypatch.setenv(PARENT_VARIABLE, parent)
+    with mirrored("crops", clip=CLIP) as mirror:
+        pass
+    assert store.client.get_run(mirror.run_id).data.tags["mlflow.parentRunId"] == parent
+    assert store.client.get_run(parent).info.status == "RUNNING"
+
+
+def test_test_scores_reach_the_training_run_that_made_the_checkpoint(store: Store, tmp_path: Path) -> None:
+    checkpoint, metrics, scores, figures = (
+        tmp_path / name for name in ("model", "metrics.json", "scores.csv", "figures")
+    )
+    checkpoint.write_bytes(b"weights")
+    metrics.write_text(json.dumps({"ours": {"rain": {"rmse": 0.375}}}))
+    scores.write_text(SCORES)
+    figures.mkdir()
+    (figures / "flow.png").write_bytes(b"png")
+    with mirrored("train", clip=CLIP) as training:
+        training.keep(checkpoint)
+    with mirrored("evaluate", clip=CLIP) as evaluation:
+        evaluation.conclude(checkpoint=checkpoint, metrics=metrics, scores=scores, figures=figures)
+    for run_id in (training.run_id, evaluation.run_id):
+        points = store.client.get_metric_history(run_id, "test by lead/ours/rain/rmse")
+        assert [(point.step, point.value) for point in points] == [(5, 0.25), (10, 0.5)]
+        assert "figures" in {file.path for file in store.client.list_artifacts(run_id)}
+    execution = store.client.get_run(evaluation.parent_id)
+    assert execution.data.metrics["test/ours/rain/rmse"] == 0.375
+    assert execution.info.status == "FINISHED"
+
+
+def test_means_are_named_by_their_path(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"ours": {"rain": {"rmse": 1, "csi": null}}, "skill": 0.5, "name": "x"}')
+    assert read_means(tmp_path / "metrics.json") == [("test/ours/rain/rmse", 1.0, 0), ("test/skill", 0.5, 0)]
+
+
+def test_scores_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text(SCORES)
+    assert read_scores(tmp_path / "scores.csv") == [
+        ("test by lead/ours/rain/rmse", 0.25, 5),
+        ("test by lead/ours/rain/rmse", 0.5, 10),
+        ("test by lead/old/rain/rmse", 1.0, 5),
+        ("test by lead/old/rain/csi_0.5", 0.5, 5),
+    ]
+
+
+class FailingServer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(500)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(params=["unreachable", "failing", "silent"])
+def broken_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that is not there, answers 500, or takes connections and never answers."""
+    if request.param == "failing":
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FailingServer) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        if request.param == "unreachable":
+            listener.close()
+        yield address
+
+
+def test_a_stage_succeeds_without_a_server_and_says_what_is_missing(
+    broken_server: str, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", broken_server)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(module, "LAST_TRY", 2.0)
+    assert store.client  # the import of mlflow is not what is timed
+    begin = time.monotonic()
+    with mirrored("train", clip=CLIP) as mirror:
+        for epoch in range(50):
+            mirror.report(epoch, {"loss": 0.5})
+        mirror.keep(tmp_path / "model")
+    assert time.monotonic() - begin < 10
+    message = capsys.readouterr().err
+    assert f"Not mirrored to MLflow at {broken_server}: the run, an epoch (50 times), {tmp_path / 'model'}, " in message
+    assert "Reason: " in message
+    assert "The files of this stage are complete" in message
+
+
+def test_a_server_that_comes_back_gets_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_INTERVAL", 0.05)
+    queue, seen, is_down = Queue(), [], True
+
+    def request(name: str) -> None:
+        if is_down:
+            raise ConnectionError("down\nfor good")
+        seen.append(name)
+
+    queue.add("first", lambda: request("first"))
+    queue.add("second", lambda: request("second"))
+    assert queue.reason == "ConnectionError: down"
+    is_down = False
+    time.sleep(0.1)
+    queue.add("third", lambda: request("third"))
+    assert seen == ["first", "second", "third"]
+    assert queue.waiting == []
+
+
+def test_one_request_that_can_never_succeed_does_not_hold_back_the_others() -> None:
+    queue, seen = Queue(), []
+    queue.add("bad", lambda: 1 / 0)
+    queue.add("good", lambda: seen.append("good"))
+    queue.finish()
+    assert seen == ["good"]
+    assert [what for what, _ in queue.waiting] == ["bad"]
+
+
+def test_the_last_tries_take_seconds_however_many_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAST_TRY", 0.05)
+    queue = Queue([("slow", lambda: time.sleep(0.1) or 1 / 0)] * 100)
+    queue.finish()
+    assert len(queue.waiting) == 100

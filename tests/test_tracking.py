@@ -1,0 +1,132 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from physicnet.lineage import StageEntry
+from physicnet.tracking import Store, flatten, process_tags
+
+
+@pytest.fixture(scope="module")
+def store(repository: Path) -> Store:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return Store(repository)
+
+
+def test_processes_that_start_together_share_one_store_and_one_execution(repository: Path) -> None:
+    executions = (repository / "executions.txt").read_text().split()
+    assert len(executions) == 4
+    assert len(set(executions)) == 1
+
+
+def test_the_default_store_lies_in_the_repository_folder(store: Store, repository: Path) -> None:
+    assert store.experiment_id == "1"
+    assert (repository / "mlflow" / "mlflow.db").exists()
+    experiment = store.client.get_experiment(store.experiment_id)
+    assert experiment.name == "physicnet"
+    assert experiment.artifact_location == (repository / "mlflow/artifacts").as_uri()
+
+
+def test_an_experiment_in_a_copy_of_the_repository_uses_the_store_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert Store(tmp_path / ".dvc/tmp/exps/copy").uri == Store(tmp_path).uri
+
+
+def test_the_usual_variable_names_another_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@localhost:5001")
+    store = Store(tmp_path)
+    assert store.uri == "http://ada:secret@localhost:5001"
+    assert store.place == "http://localhost:5001"
+
+
+def test_an_execution_holds_parameters_and_pipeline_once(store: Store) -> None:
+    run_id = store.open_execution(psutil.Process())
+    assert store.open_execution(psutil.Process(), "again") == run_id
+    run = store.client.get_run(run_id)
+    assert run.info.run_name == "tests"
+    assert run.data.params["train.losses.prediction"] == "1.0"
+    assert {file.path for file in store.client.list_artifacts(run_id)} == {"dvc.yaml", "params.yaml"}
+
+
+def test_a_run_is_found_by_its_tags_before_it_is_created(store: Store) -> None:
+    assert store.find({"physicnet.child": "unknown"}) is None
+    created = store.find_or_create({"physicnet.child": "a"}, "ingest", {"dvc.stage": "ingest"})
+    assert store.find_or_create({"physicnet.child": "a"}, "ingest", {}) == created
+    assert store.find_or_create({"physicnet.child": "b"}, "ingest", {}) != created
+
+
+def test_nothing_is_logged_twice_when_a_request_is_repeated(store: Store) -> None:
+    run_id = store.find_or_create({"physicnet.child": "metrics"}, "train", {})
+    for _ in range(2):
+        store.log_metrics(run_id, [("loss", 0.5, 1), ("loss", 0.25, 2)], 1000)
+    assert [(point.step, point.value) for point in store.client.get_metric_history(run_id, "loss")] == [
+        (1, 0.5),
+        (2, 0.25),
+    ]
+
+
+def test_more_values_than_the_server_takes_in_one_request_are_logged(store: Store) -> None:
+    run_id = store.find_or_create({"physicnet.child": "many"}, "evaluate", {})
+    store.log_metrics(run_id, [("loss", float(step), step) for step in range(1001)], 1000)
+    store.log_params(run_id, {f"name{index}": index for index in range(101)})
+    assert len(store.client.get_metric_history(run_id, "loss")) == 1001
+    assert len(store.client.get_run(run_id).data.params) == 101
+
+
+def test_outputs_are_kept_and_a_file_is_known_by_its_hash(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "flow.png").write_bytes(b"png")
+    (tmp_path / "model").write_bytes(b"abc")
+    run_id = store.find_or_create({"physicnet.child": "outputs"}, "train", {})
+    store.keep(run_id, tmp_path / "figures")
+    store.keep(run_id, tmp_path / "model")
+    assert {file.path for file in store.client.list_artifacts(run_id)} == {"figures", "model"}
+    made = store.find({f"dvc.out.{tmp_path / 'model'}": "900150983cd24fb0d6963f7d28e17f72"})
+    assert made is not None
+    assert made.info.run_id == run_id
+
+
+def test_an_execution_links_the_run_that_made_each_stage(store: Store) -> None:
+    entry = StageEntry("crops", "physicnet crops", {"data/fields": "1"}, {"crops": {"seed": 7}})
+    maker = store.find_or_create({"physicnet.child": "maker"}, "crops", {"dvc.stage": "crops", "dvc.key": entry.key})
+    run_id = store.find_or_create({"physicnet.child": "later"}, "later", {})
+    store.link_stages(run_id, {"crops": entry, "train": StageEntry("train", "physicnet train", {}, {})})
+    tags = store.client.get_run(run_id).data.tags
+    assert tags["dvc.crops.key"] == entry.key
+    assert tags["dvc.crops.run"] == maker
+    assert "dvc.train.run" not in tags
+    assert [file.path for file in store.client.list_artifacts(run_id)] == ["dvc.lock"]
+
+
+@pytest.mark.parametrize(("stage_ended", "execution_ended"), [("FINISHED", "FINISHED"), (None, "FAILED")])
+def test_runs_of_processes_that_are_gone_are_closed(
+    store: Store, stage_ended: str | None, execution_ended: str
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    tags = process_tags(psutil.Process(gone.pid))
+    parent = store.find_or_create({"physicnet.child": f"parent {stage_ended}"}, "parent", tags)
+    child = store.find_or_create({"physicnet.child": f"{parent}"}, "train", {**tags, "mlflow.parentRunId": parent})
+    store.close_abandoned()
+    assert store.client.get_run(parent).info.status == "RUNNING"
+    gone.communicate(b"\n")
+    if stage_ended:
+        store.end(child, stage_ended)
+    store.close_abandoned()
+    assert store.client.get_run(child).info.status == (stage_ended or "KILLED")
+    assert store.client.get_run(parent).info.status == execution_ended
+
+
+def test_the_view_is_served_on_this_machine_alone(store: Store) -> None:
+    command = store.server_command(5001)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5001"
+    assert store.page == "/#/experiments/1/runs?compareRunsMode=CHART"
+
+
+def test_nested_names_become_paths() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": [1, 2]}, "e": "f"}, ".") == {"a.b.c": 1, "a.d": [1, 2], "e": "f"}
