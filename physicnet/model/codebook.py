@@ -1,0 +1,215 @@
+"""The codebook: every latent becomes the nearest of `k` learned codes.
+
+    symbol   here             meaning
+    z        latent           what the encoder says of one cell, `d` numbers
+    e_k      codes[k]         code k
+    q        indices          argmin_k |z - e_k|²
+    n_k      counts           latents of this batch that chose code k
+    N_k      cluster_size     running mean of n_k              N_k <- γ N_k + (1 - γ) n_k
+    m_k      embed_sum        running mean of their sums       m_k <- γ m_k + (1 - γ) Σ z
+    γ        ema_decay
+
+Codes follow the latents by running means, e_k = m_k / N_k, not by gradients (van den Oord et al. 2017, arXiv
+1711.00937, appendix A.1); the latents are drawn to the codes by the commitment loss. Left alone, most codes are never
+chosen; two remedies: k-means on the first batch places the codes where the latents are, and codes that fall out of use
+are revived at latents of the batch.
+
+Codes learn while `module.training` holds and rest otherwise. All randomness is drawn from (seed, updates), both part
+of the module: no global generator is touched and a resumed run draws what the uninterrupted one would have drawn.
+Under `torch.distributed`, all processes learn from the latents of all of them and hold the same codes, bit by bit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor, nn
+
+# Keeps codes without latents from dividing by zero; the value of vector-quantize-pytorch, against which we are tested.
+SMOOTHING = 1e-5
+KMEANS_ITERATIONS = 10
+# k-means sees at most so many latents per code: more hardly move the means.
+KMEANS_LATENTS_PER_CODE = 64
+
+
+class Quantized(NamedTuple):
+    """Latents as codes: the codes (gradients pass straight through), their indices, the commitment loss."""
+
+    code: Float[Tensor, "b d h w"]
+    indices: Int[Tensor, "b h w"]
+    commitment: Float32[Tensor, ""]
+
+
+class Codebook(nn.Module):
+    """`num_codes` codes of width `code_dim`, learned by running means of the latents that choose them.
+
+    A code is dead, and is revived, when its running mean of latents per batch falls below `revival_threshold`; zero
+    revives none.
+    """
+
+    initialized: Tensor
+    updates: Tensor
+    codes: Tensor
+    cluster_size: Tensor
+    embed_sum: Tensor
+
+    def __init__(self, num_codes: int, code_dim: int, *, ema_decay: float, revival_threshold: float, seed: int) -> None:
+        super().__init__()
+        self.num_codes = num_codes
+        self.ema_decay = ema_decay
+        self.revival_threshold = revival_threshold
+        self.seed = seed
+        codes = np.random.default_rng([seed, 0]).standard_normal((num_codes, code_dim), dtype=np.float32)
+        self.register_buffer("initialized", torch.tensor(False))
+        self.register_buffer("updates", torch.tensor(0))
+        self.register_buffer("codes", torch.from_numpy(codes))
+        self.register_buffer("cluster_size", torch.ones(num_codes))
+        self.register_buffer("embed_sum", torch.from_numpy(codes).clone())
+
+    def forward(self, latent: Float[Tensor, "b d h w"], valid: Bool[Tensor, "b h w"] | None = None) -> Quantized:
+        """Quantize `latent`, and learn from it while training.
+
+        Latents where `valid` is False (they come from missing data) get a code too, but neither move the codes nor
+        count in the commitment loss, which is the mean squared distance per component and 0 where nothing is valid.
+        """
+        batch, _, height, width = latent.shape
+        with torch.autocast(latent.device.type, enabled=False):  # distances and running means need float32
+            flat = rearrange(latent.float(), "b d h w -> (b h w) d")
+            observed = torch.ones_like(flat[:, 0], dtype=torch.bool) if valid is None else valid.flatten()
+            if self.training and not self.initialized:
+                self._initialize(flat.detach()[observed])
+            chosen = nearest(flat, self.codes)
+            distance = reduce((flat - self.codes[chosen]).square(), "n d -> n", "mean")
+            commitment = torch.where(observed, distance, 0.0).sum() / observed.sum().clamp(min=1)
+            indices = rearrange(chosen, "(b h w) -> b h w", b=batch, h=height, w=width)
+            code = self.lookup(indices).to(latent.dtype)
+            if self.training:
+                self._follow(flat.detach()[observed], chosen[observed])
+        # Written so that the value is the code itself, without rounding, and the gradient that of the latent.
+        return Quantized(code + (latent - latent.detach()), indices, commitment)
+
+    def lookup(self, indices: Int[Tensor, "b h w"]) -> Float32[Tensor, "b d h w"]:
+        """Return the codes that `indices` name."""
+        return rearrange(self.codes[indices], "b h w d -> b d h w")
+
+    @torch.no_grad()
+    def _initialize(self, latents: Float32[Tensor, "n d"]) -> None:
+        """Place the codes by k-means, once, on the first batch of which anything was observed."""
+        rng = self._rng()
+        drawn = draw(latents, KMEANS_LATENTS_PER_CODE * self.num_codes, rng)
+        if len(drawn) == 0:
+            return
+        # On the host, in one order of summation: GPUs of other makes would place the codes elsewhere.
+        means = kmeans(drawn.cpu(), self.num_codes, rng).to(drawn.device)
+        self._place(torch.arange(self.num_codes, device=drawn.device), means, weight=1.0)
+        self.initialized.fill_(True)
+
+    @torch.no_grad()
+    def _follow(self, latents: Float32[Tensor, "n d"], indices: Int[Tensor, " n"]) -> None:
+        """Move the codes towards the latents that chose them, then revive the dead ones."""
+        counts, sums = (sum_over_processes(part) for part in tally(latents, indices, self.num_codes))
+        if counts.sum() == 0:  # nothing observed, nothing learned: not even that codes are out of use
+            return
+        self.updates.add_(1)
+        self.cluster_size.lerp_(counts, 1 - self.ema_decay)
+        self.embed_sum.lerp_(sums, 1 - self.ema_decay)
+        total = self.cluster_size.sum()
+        smoothed = total * (self.cluster_size + SMOOTHING) / (total + self.num_codes * SMOOTHING)
+        self.codes.copy_(self.embed_sum / smoothed[:, None])
+        self._revive(latents)
+
+    def _revive(self, latents: Float32[Tensor, "n d"]) -> None:
+        """Place dead codes at latents of the batch; those that the batch has no latent for wait for the next."""
+        dead = (self.cluster_size < self.revival_threshold).nonzero()[:, 0]
+        if len(dead) > 0:
+            drawn = draw(latents, len(dead), self._rng())
+            self._place(dead[: len(drawn)], drawn, weight=self.revival_threshold)
+
+    def _place(self, indices: Int[Tensor, " k"], codes: Float32[Tensor, "k d"], *, weight: float) -> None:
+        """Set codes as if `weight` latents per batch had always been there: old sums would pull them back."""
+        self.codes[indices] = codes
+        self.cluster_size[indices] = weight
+        self.embed_sum[indices] = codes * weight
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, int(self.updates)])
+
+
+def nearest(latents: Float32[Tensor, "n d"], codes: Float32[Tensor, "k d"]) -> Int[Tensor, " n"]:
+    """Return the index of the code nearest to each latent; the lowest of several."""
+    # |z - e|² without |z|², which all codes share: the n x k x d differences never exist.
+    return (codes.square().sum(dim=1) - 2 * latents @ codes.T).argmin(dim=1)
+
+
+def tally(
+    latents: Float32[Tensor, "n d"], indices: Int[Tensor, " n"], num_codes: int
+) -> tuple[Float32[Tensor, " k"], Float32[Tensor, "k d"]]:
+    """Return how many latents chose each code, and their sum (as a product: scattered sums vary on GPUs)."""
+    choice = F.one_hot(indices, num_codes).float()
+    return choice.sum(dim=0), choice.T @ latents
+
+
+def kmeans(latents: Float32[Tensor, "n d"], num_codes: int, rng: np.random.Generator) -> Float32[Tensor, "k d"]:
+    """Return the means of `num_codes` clusters; some coincide where there are fewer different latents than codes."""
+    means = latents[spread(latents, num_codes, rng)]
+    for _ in range(KMEANS_ITERATIONS):
+        counts, sums = tally(latents, nearest(latents, means), num_codes)
+        means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), means)
+    return means
+
+
+def spread(latents: Float32[Tensor, "n d"], num: int, rng: np.random.Generator) -> list[int]:
+    """Choose latents far from each other: each with odds of its squared distance to those before.
+
+    This is k-means++ (Arthur and Vassilvitskii 2007): with uniform odds, some clusters start with two means and some
+    with none, and stay so.
+    """
+    chosen = [int(rng.integers(len(latents)))]
+    distance = torch.full_like(latents[:, 0], torch.inf)
+    while len(chosen) < num:
+        distance = torch.minimum(distance, (latents - latents[chosen[-1]]).square().sum(dim=1))
+        heights = np.cumsum(distance.numpy(), dtype=np.float64)
+        position = np.searchsorted(heights, rng.random() * heights[-1], side="right")
+        chosen.append(min(int(position), len(latents) - 1))
+    return chosen
+
+
+def draw(latents: Float32[Tensor, "n d"], num: int, rng: np.random.Generator) -> Float32[Tensor, "m d"]:
+    """Draw at most `num` different ones of all processes' latents; every process gets the same."""
+    rank = dist.get_rank() if is_distributed() else 0
+    sizes = torch.zeros(dist.get_world_size() if is_distributed() else 1, dtype=torch.int64, device=latents.device)
+    sizes[rank] = len(latents)
+    sizes = sum_over_processes(sizes)
+    total = int(sizes.sum())
+    chosen = torch.from_numpy(rng.choice(total, size=min(num, total), replace=False)).to(latents.device)
+    local = chosen - sizes[:rank].sum()  # counted through the processes in turn
+    mine = (local >= 0) & (local < len(latents))
+    drawn = latents.new_zeros(len(chosen), latents.shape[1])
+    drawn[mine] = latents[local[mine]]
+    return sum_over_processes(drawn)  # every row is zero in all processes but one
+
+
+def is_distributed() -> bool:
+    """Say whether several processes learn together."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def sum_over_processes(part: Tensor) -> Tensor:
+    """Return the sum of `part` over all processes: the same bits in each."""
+    if is_distributed():
+        dist.all_reduce(part)
+    return part
+
+
+def usage(counts: Int[Tensor, " k"]) -> float:
+    """Return the share of codes chosen at least once, given how often each was."""
+    return float((counts > 0).float().mean())
+
+
+def perplexity(counts: Int[Tensor, " k"]) -> float:
+    """Return exp of the entropy of the choices: `k` if all codes are chosen alike, 1 if one is, NaN for no choices."""
+    return float(torch.special.entr(counts / counts.sum()).sum().exp())
