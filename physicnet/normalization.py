@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isfinite, log10
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 
@@ -21,6 +21,7 @@ ROUNDING_DB = 1e-3
 SINGLE_PRECISION = 2.0**-23
 
 
+@runtime_checkable
 class Transform(Protocol):
     """A pointwise function of the values and its inverse; NaN stays NaN."""
 
