@@ -43,6 +43,13 @@ class IngestConfig(Section):
     variables: Annotated[list[VariableConfig], Field(min_length=1)]
     coarsen: Count
 
+    @model_validator(mode="after")
+    def _names_each_variable_once(self) -> "IngestConfig":
+        names = [variable.name for variable in self.variables]
+        if len(set(names)) < len(names):
+            raise ValueError(f"ingest.variables names a variable twice: {names}")
+        return self
+
 
 class ClipConfig(Section):
     """A clip: `frames_in` observed frames and the `frames_out` that follow them."""
@@ -132,6 +139,9 @@ class ModelConfig(Section):
     channels: Count
     code_dim: Count
     num_codes: Annotated[int, Field(ge=2)]
+    ema_decay: Fraction
+    revival_threshold: NonNegative
+    hidden: Annotated[int, Field(ge=2)]
     basis: Count
     flow_iterations: Count
 
@@ -143,8 +153,6 @@ class CodebookConfig(Section):
     steps_per_epoch: Count
     batch_size: Count
     learning_rate: Positive
-    ema_decay: Fraction
-    revival_threshold: NonNegative
     commitment: NonNegative
 
 
@@ -185,7 +193,10 @@ class Params(Section):
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":
         names = {variable.name for variable in self.ingest.variables}
-        keyed = {"normalize.transforms": self.normalize.transforms, "evaluate.thresholds": self.evaluate.thresholds}
+        keyed: dict[str, dict] = {
+            "normalize.transforms": self.normalize.transforms,
+            "evaluate.thresholds": self.evaluate.thresholds,
+        }
         for section, entries in keyed.items():
             if set(entries) != names:
                 raise ValueError(

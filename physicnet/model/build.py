@@ -1,0 +1,43 @@
+"""The default PhysicNet, from the sizes in `params.yaml`."""
+
+import torch
+
+from physicnet.config import ModelConfig
+from physicnet.model.codebook import Codebook
+from physicnet.model.encoder import Detail, Encoder
+from physicnet.model.flow import FlowExpert
+from physicnet.model.physicnet import Level, PhysicNet
+from physicnet.model.source import SourceExpert
+
+GLOBAL_STRIDES = (2, 2, 2)  # the global view is seen at half its resolution, and coarser
+LOCAL_STRIDES = (1, 2, 2)  # the local windows are seen at their full resolution
+GLOBAL_FLOW_SCALE = 4  # cells of the frame per cell of the global flow
+LOCAL_FLOW_SCALE = 2
+
+
+def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -> PhysicNet:
+    """An untrained model: its forecast is the last frame, carried along the first flow."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return PhysicNet(
+            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, variables=variables, frames_in=frames_in),
+            _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, variables=variables, frames_in=frames_in),
+            Codebook(
+                config.num_codes,
+                config.code_dim,
+                ema_decay=config.ema_decay,
+                revival_threshold=config.revival_threshold,
+                seed=config.seed,
+            ),
+            window=window,
+        )
+
+
+def _level(config: ModelConfig, strides: tuple[int, ...], flow_scale: int, *, variables: int, frames_in: int) -> Level:
+    widths = (config.channels, config.channels * 3 // 2, config.channels * 2)
+    return Level(
+        Encoder(2 * frames_in * variables, widths, strides, config.code_dim),
+        Detail(widths, config.basis),
+        FlowExpert(config.code_dim, config.hidden // 2, iterations=config.flow_iterations, scale=flow_scale),
+        SourceExpert(widths[-1] + config.code_dim, config.hidden, basis=config.basis, variables=variables),
+    )

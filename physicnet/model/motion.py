@@ -1,0 +1,139 @@
+"""A first flow from the frames themselves, without a learned parameter.
+
+Coarse to fine: matching on a coarse grid finds large motion (Anandan 1989, doi:10.1007/BF00158167), dense Lucas–Kanade
+steps on finer grids give it sub-pixel accuracy (Lucas and Kanade 1981). The frames of a clip share one flow: motion
+changes slower than fields. Flow is (x, y) in pixels per step, as `warp.py` defines it. Missing cells are evidence of
+nothing: `observed` is 1 where a value was seen, 0 where not.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from physicnet.model.warp import resize, sample_observed
+
+COARSE = 4  # cells of the frame per cell of the matching grid
+RADIUS = 5  # cells of the matching grid searched in each direction: 20 pixels of the frame per step
+NARROW, WIDE = 4.0, 10.0  # standard deviations of the matching windows, cells of the matching grid
+GUIDE = 0.5  # weight of the wide window, which decides where the narrow one sees nothing
+FALLBACK = 0.05  # weight of the mean over the frame, which decides where neither does
+SHARPNESS = 12.0  # of the soft minimum over the shifts
+REFINEMENTS = ((4, 3.0), (2, 5.0))  # cells per cell, and the window's standard deviation in them
+DAMPING = 0.02  # of the normal equations, relative to their mean trace
+LONGEST_STEP = 1.5  # cells; a linearisation reaches no farther
+
+
+def estimate_flow(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Flow that best carries each frame of `past` into the next."""
+    flow = COARSE * match(*shrink(past, observed, COARSE))  # b 2 h/4 w/4, in pixels of the frame
+    for factor, width in REFINEMENTS:
+        frames, seen = shrink(past, observed, factor)
+        flow = resize(flow, frames.shape[-2:])
+        flow = flow + factor * lucas_kanade(frames, seen, flow / factor, width).step
+    return resize(flow, past.shape[-2:])
+
+
+def shrink(
+    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], factor: int
+) -> tuple[Float[Tensor, "b t c i j"], Float[Tensor, "b t c i j"]]:
+    """Means of the observed cells in blocks of factor x factor, and which blocks were observed by half or more."""
+    t = past.shape[1]
+    frames, seen = rearrange(past, "b t c h w -> (b t) c h w"), rearrange(observed, "b t c h w -> (b t) c h w")
+    share = F.avg_pool2d(seen, factor, ceil_mode=True)
+    mean = F.avg_pool2d(frames * seen, factor, ceil_mode=True) / share.clamp(min=1e-3)
+    split = "(b t) c h w -> b t c h w"
+    return rearrange(mean, split, t=t), rearrange((share >= 0.5).to(past), split, t=t)
+
+
+def blur(field: Float[Tensor, "... h w"], width: float) -> Float[Tensor, "... h w"]:
+    """Gaussian mean of standard deviation `width` cells; cells outside the field count as zero.
+
+    Written as two matrix products: on grids this small they are several times faster than long convolutions.
+    """
+    rows, cols = (_gaussian(length, width, field) for length in field.shape[-2:])
+    return rows @ field @ cols
+
+
+def _gaussian(length: int, width: float, like: Tensor) -> Float[Tensor, "n n"]:
+    cell = torch.arange(length, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-0.5 * ((cell[:, None] - cell[None, :]) / width) ** 2)
+    return weights / (width * math.sqrt(2 * math.pi))
+
+
+def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Whole-cell shift of least squared difference between neighbouring frames, interpolated between shifts."""
+    shifts = [(x, y) for y in range(-RADIUS, RADIUS + 1) for x in range(-RADIUS, RADIUS + 1)]
+    pairs = [_mismatch(frames, observed, x, y) for x, y in shifts]
+    error, weight = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))  # b n h w
+    cost = _mean(error, weight, NARROW) + GUIDE * _mean(error, weight, WIDE)
+    cost = cost + FALLBACK * error.sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+    spread = (cost.mean(dim=1, keepdim=True) - cost.amin(dim=1, keepdim=True)).clamp(min=1e-6)
+    belief = torch.softmax(-SHARPNESS * cost / spread, dim=1)
+    return torch.einsum("bnhw,nd->bdhw", belief, torch.tensor(shifts, device=frames.device, dtype=frames.dtype))
+
+
+def _mismatch(
+    frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], x: int, y: int
+) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+    """Squared difference of each frame and the one before it shifted by (x, y), summed, and the count of its terms."""
+    h, w = frames.shape[-2:]
+    rows, cols = slice(RADIUS - y, RADIUS - y + h), slice(RADIUS - x, RADIUS - x + w)
+    early, seen = (F.pad(part[:, :-1], (RADIUS,) * 4)[..., rows, cols] for part in (frames, observed))
+    seen = seen * observed[:, 1:]
+    return ((frames[:, 1:] - early) ** 2 * seen).sum(dim=(1, 2)), seen.sum(dim=(1, 2))
+
+
+def _mean(error: Float[Tensor, "b n h w"], weight: Float[Tensor, "b n h w"], width: float) -> Float[Tensor, "b n h w"]:
+    return blur(error, width) / blur(weight, width).clamp(min=1e-3)
+
+
+class Evidence(NamedTuple):
+    """What the frames say of a flow: the correction they ask for, in cells per step, and how firmly (0 to 1)."""
+
+    step: Float[Tensor, "b 2 h w"]
+    firmness: Float[Tensor, "b 1 h w"]
+
+
+def lucas_kanade(
+    frames: Float[Tensor, "b t c h w"],
+    observed: Float[Tensor, "b t c h w"],
+    flow: Float[Tensor, "b 2 h w"],
+    width: float,
+) -> Evidence:
+    """Least-squares correction of `flow`, from windows of standard deviation `width` cells around each cell."""
+    b, t = frames.shape[:2]
+    early, seen = (rearrange(part[:, :-1], "b t c h w -> (b t) c h w") for part in (frames, observed))
+    late, seen_late = (rearrange(part[:, 1:], "b t c h w -> (b t) c h w") for part in (frames, observed))
+    carried, share = sample_observed(early, seen, -repeat(flow, "b d h w -> (b t) d h w", t=t - 1))
+    valid = _erode((share > 0.99) * seen_late)
+    gx, gy = _gradient((carried + late) / 2)
+    change = late - carried
+    products = torch.stack((gx * gx, gx * gy, gy * gy, gx * change, gy * change), dim=1) * valid[:, None]
+    terms = blur(rearrange(products, "(b t) n c h w -> b (t c) n h w", b=b).sum(dim=1), width)
+    return _solve(terms)
+
+
+def _solve(terms: Float[Tensor, "b 5 h w"]) -> Evidence:
+    """Solve the damped normal equations [[xx, xy], [xy, yy]] step = -[xt, yt] cell by cell."""
+    xx, xy, yy, xt, yt = terms.unbind(dim=1)
+    damping = DAMPING * (xx + yy).mean(dim=(1, 2), keepdim=True) + 1e-8
+    determinant = (xx + damping) * (yy + damping) - xy * xy
+    step = -torch.stack(((yy + damping) * xt - xy * yt, (xx + damping) * yt - xy * xt), dim=1) / determinant[:, None]
+    firmness = (xx * yy - xy * xy) / determinant
+    return Evidence(step.clamp(-LONGEST_STEP, LONGEST_STEP), firmness[:, None].clamp(0, 1))
+
+
+def _gradient(field: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+    """Central differences along x and y, one-sided zero-slope at the borders."""
+    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
+    return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+
+
+def _erode(valid: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """1 where the cell and its eight neighbours are valid: the gradient of a cell looks at them."""
+    return -F.max_pool2d(-valid, 3, stride=1, padding=1)

@@ -1,0 +1,152 @@
+"""PhysicNet: a global and a local view, one codebook, experts of flow and of sources, fused cell by cell.
+
+After K. Wang et al., "Modeling Spatio-temporal Dynamical Systems with Neural Discrete Learning and Levels-of-Experts"
+(arXiv 2402.05970). The layer tables, the Lagrangian form of the source and the tiling at inference are ours.
+
+| symbol | what |
+|---|---|
+| past, observed | the observed frames, standardised, 0 where missing; 1 where a value was seen, 0 where not |
+| present | the past carried to the time of the last frame along the first flow, and what of it was observed |
+| latent, code | what an encoder says of a coarse cell, and the codebook's word for it |
+| flow | v, (x, y) in pixels per step (see `warp.py`) |
+| source | what is added to the last frame, per lead, before the flow carries it on |
+| gate | share of the local level in the source, per cell and lead |
+| corners | first row and column of each local window |
+
+Axes: b batch, t input frames, k leads, c variables, h w rows and columns, n windows, s the side of a window.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from physicnet.model.codebook import Codebook, Quantized
+from physicnet.model.encoder import Detail, Encoded, Encoder
+from physicnet.model.flow import FlowExpert
+from physicnet.model.motion import estimate_flow
+from physicnet.model.source import Source, SourceExpert
+from physicnet.model.warp import carry, resize, sample_observed, trajectories
+from physicnet.model.windows import cut, paste
+
+
+class Present(NamedTuple):
+    """The past, seen from the present."""
+
+    flow: Float[Tensor, "b 2 h w"]  # the first, parameter-free estimate
+    frames: Float[Tensor, "b t c h w"]
+    observed: Float[Tensor, "b t c h w"]
+
+
+class Level(nn.Module):
+    """One level of observation: its encoder, and its experts of motion and of sources."""
+
+    def __init__(self, encoder: Encoder, detail: Detail, flow: FlowExpert, source: SourceExpert) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.detail = detail
+        self.flow = flow
+        self.source = source
+
+    def encode(self, present: Present) -> Encoded:
+        """See the present, values and masks as channels."""
+        both = torch.cat((present.frames, present.observed), dim=1)
+        return self.encoder(rearrange(both, "b t c h w -> b (t c) h w"))
+
+    def forecast(self, encoded: Encoded, code: Quantized, num_leads: int) -> Source:
+        """Sources of leads 1..num_leads: the code beside the features it was made from."""
+        latent = torch.cat((encoded.grids[-1], code.code), dim=1)
+        return self.source(latent, self.detail(encoded.grids), num_leads)
+
+
+class Prediction(NamedTuple):
+    """A forecast and what it was made of."""
+
+    frames: Float[Tensor, "b k c h w"]
+    global_frames: Float[Tensor, "b k c h w"]  # the same without the local level
+    flow: Float[Tensor, "b 2 h w"]
+    gate: Float[Tensor, "b k c h w"]
+    reach: Float[Tensor, "b k 1 h w"]  # how far the local windows speak of a cell, 0 to 1
+    inside: Float[Tensor, "b k 1 h w"]  # share of a cell's value that came from within the view
+    codes: tuple[Quantized, Quantized]  # of the global view, of the local windows
+
+
+class PhysicNet(nn.Module):
+    """Both levels, the codebook that they share, and their fusion."""
+
+    def __init__(self, global_level: Level, local_level: Level, codebook: Codebook, *, window: int) -> None:
+        super().__init__()
+        self.global_level = global_level
+        self.local_level = local_level
+        self.codebook = codebook
+        self.window = window
+
+    def forward(
+        self,
+        past: Float[Tensor, "b t c h w"],
+        observed: Float[Tensor, "b t c h w"],
+        corners: Int[Tensor, "b n 2"],
+        num_leads: int,
+    ) -> Prediction:
+        """Forecast `num_leads` frames, with local windows at `corners`."""
+        size = past.shape[-2:]
+        present = observe(past, observed)  # b t c h w, twice
+        view = self.global_level.encode(present)
+        view_code = self.quantize(view, present)
+        flow = self.global_level.flow(past, observed, present.flow, view.latent)  # b 2 h w
+        source = Source(*(resize(part, size) for part in self.global_level.forecast(view, view_code, num_leads)))
+
+        crops = self.crop(present, flow, corners)  # (b n) t c s s
+        local = self.local_level.encode(crops)
+        local_code = self.quantize(local, crops)
+        turn = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
+        local_source = self.local_level.forecast(local, local_code, num_leads)
+        local_turn, presence = paste(turn, corners, size)  # b 2 h w, b 1 h w
+        local_value, local_confidence = (paste(part, corners, size)[0] for part in local_source)  # b k c h w
+
+        gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
+        fused_flow = flow + presence * local_turn
+        fused = past[:, -1:] + torch.lerp(source.value, local_value, gate)
+        paths = trajectories(fused_flow, num_leads)  # b k 2 h w
+        return Prediction(
+            frames=carry(fused, paths),
+            global_frames=carry(past[:, -1:] + source.value, trajectories(flow, num_leads)),
+            flow=fused_flow,
+            gate=gate,
+            reach=carry(presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
+            inside=carry(torch.ones_like(gate[:, :, :1]), paths, padding="zeros"),
+            codes=(view_code, local_code),
+        )
+
+    def quantize(self, encoded: Encoded, present: Present) -> Quantized:
+        """The codes of a view; latents of cells that were mostly missing teach the codebook nothing."""
+        return self.codebook(encoded.latent, mostly_observed(present, encoded.latent.shape[-2:]))
+
+    def crop(self, present: Present, flow: Float[Tensor, "b 2 h w"], corners: Int[Tensor, "b n 2"]) -> Present:
+        """The present as the local windows see it; its flow is what the global level adds to the first flow."""
+        parts = (flow - present.flow, present.frames, present.observed)
+        return Present(*(cut(part, corners, self.window) for part in parts))
+
+
+@torch.no_grad()
+def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Present:
+    """Estimate the first flow and carry every frame along it to the time of the last."""
+    t = past.shape[1]
+    flow = estimate_flow(past, observed)
+    paths = trajectories(flow, t - 1)  # b t-1 2 h w, of ages 1..t-1
+    frames, masks = [past[:, -1]], [observed[:, -1]]
+    for age in range(1, t):
+        frame, mask = sample_observed(past[:, -1 - age], observed[:, -1 - age], paths[:, age - 1])
+        frames.insert(0, frame)
+        masks.insert(0, mask)
+    return Present(flow, torch.stack(frames, dim=1), torch.stack(masks, dim=1))
+
+
+def mostly_observed(present: Present, size: Sequence[int]) -> Bool[Tensor, "b i j"]:
+    """The cells of a coarser grid of which more than half was observed, over all frames and variables."""
+    share = present.observed.mean(dim=(1, 2))[:, None]  # b 1 h w
+    return F.adaptive_avg_pool2d(share, list(size))[:, 0] > 0.5
