@@ -48,6 +48,38 @@ def mirrored(stage: str, **sections: Section) -> Iterator["StageMirror"]:
         mirror.end(status)
 
 
+@contextmanager
+def mirrored_execution(root: Path, name: str) -> Iterator[dict[str, str]]:
+    """Mirror one execution of the pipeline while the block runs.
+
+    Yields the environment that lets its stages find the execution: empty when the server cannot be reached.
+    """
+    store, queue = Store(root), Queue()
+    environment: dict[str, str] = {}
+
+    def begin() -> None:
+        environment[PARENT_VARIABLE] = store.open_execution(psutil.Process(), name)
+
+    def end() -> None:
+        store.link_stages(environment[PARENT_VARIABLE], recorded_entries(root))
+        store.end(environment[PARENT_VARIABLE], status)
+
+    queue.add("the execution as one run", begin)
+    queue.report(store.place)
+    status = "KILLED"
+    try:
+        yield environment
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        if environment:
+            queue = Queue()
+            queue.add("the end of the execution", end)
+            queue.report(store.place)
+
+
 @dataclass
 class Queue:
     """Requests in their order. After a failure they wait, and are tried again at the first request a minute later."""
@@ -70,14 +102,18 @@ class Queue:
         end = time.monotonic() + LAST_TRY
         self.waiting = [entry for entry in self.waiting if time.monotonic() > end or not self._succeeds(entry[1])]
 
-    def apology(self, place: str) -> str:
-        """What was not delivered, where and why, for the person at the screen."""
+    def report(self, place: str) -> None:
+        """Try a last time; then say what was not delivered, where and why."""
+        self.finish()
+        if not self.waiting:
+            return
         missing = Counter(what for what, _ in self.waiting)
         names = ", ".join(what if count == 1 else f"{what} ({count} times)" for what, count in missing.items())
-        return (
+        print(
             f"Not mirrored to MLflow at {place}: {names}.\n"
             f"  Reason: {self.reason}\n"
-            "  The files of this stage are complete; only the history in MLflow lacks this."
+            "  All files are complete; only the history in MLflow lacks this.",
+            file=sys.stderr,
         )
 
     def _succeeds(self, request: Callable[[], object]) -> bool:
@@ -163,9 +199,7 @@ class StageMirror:
         self.queue.add("the end of the run", lambda: self.store.end(self.run_id, status))
         if self.session == psutil.Process() and PARENT_VARIABLE not in os.environ:
             self.queue.add("the end of the execution", lambda: self.store.end(self.parent_id, status))
-        self.queue.finish()
-        if self.queue.waiting:
-            print(self.queue.apology(self.store.place), file=sys.stderr)
+        self.queue.report(self.store.place)
 
     def _lineage(self) -> dict[str, str]:
         tags = {"dvc.stage": self.stage, "mlflow.source.name": f"physicnet {self.stage}"}

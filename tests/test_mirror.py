@@ -158,7 +158,7 @@ def test_a_stage_succeeds_without_a_server_and_says_what_is_missing(
     message = capsys.readouterr().err
     assert f"Not mirrored to MLflow at {broken_server}: the run, an epoch (50 times), {tmp_path / 'model'}, " in message
     assert "Reason: " in message
-    assert "The files of this stage are complete" in message
+    assert "All files are complete" in message
 
 
 def test_a_server_that_comes_back_gets_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,13 @@
 
 | symbol | what |
 |---|---|
-| present | past frames carried to the present along the flow (missing as 0) and what of them was observed, as channels |
+| present | past frames carried to the present along the flow (missing as 0) and their masks, as channels |
 | grids | features, from the finest grid to the coarsest |
 | latent | what the codebook quantizes, on the coarsest grid |
 | detail | features on the finest grid, the same for all leads |
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from physicnet.model.warp import resize
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """3 x 3 convolution, group normalisation, SiLU."""
-    groups = max(1, outputs // 8)
+    groups = math.gcd(8, outputs)
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(groups, outputs), nn.SiLU())
 
 

@@ -16,7 +16,6 @@ After K. Wang et al., "Modeling Spatio-temporal Dynamical Systems with Neural Di
 Axes: b batch, t input frames, k leads, c variables, h w rows and columns, n windows, s the side of a window.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -124,7 +123,9 @@ class PhysicNet(nn.Module):
 
     def quantize(self, encoded: Encoded, present: Present) -> Quantized:
         """The codes of a view; latents of cells that were mostly missing teach the codebook nothing."""
-        return self.codebook(encoded.latent, mostly_observed(present, encoded.latent.shape[-2:]))
+        return self.codebook(
+            encoded.latent, mostly_observed(present, (encoded.latent.shape[-2], encoded.latent.shape[-1]))
+        )
 
     def crop(self, present: Present, flow: Float[Tensor, "b 2 h w"], corners: Int[Tensor, "b n 2"]) -> Present:
         """The present as the local windows see it; its flow is what the global level adds to the first flow."""
@@ -146,7 +147,7 @@ def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
     return Present(flow, torch.stack(frames, dim=1), torch.stack(masks, dim=1))
 
 
-def mostly_observed(present: Present, size: Sequence[int]) -> Bool[Tensor, "b i j"]:
+def mostly_observed(present: Present, size: tuple[int, int]) -> Bool[Tensor, "b i j"]:
     """The cells of a coarser grid of which more than half was observed, over all frames and variables."""
     share = present.observed.mean(dim=(1, 2))[:, None]  # b 1 h w
-    return F.adaptive_avg_pool2d(share, list(size))[:, 0] > 0.5
+    return F.adaptive_avg_pool2d(share, size)[:, 0] > 0.5
