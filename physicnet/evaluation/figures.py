@@ -1,0 +1,346 @@
+"""Figures of the test part: forecasts beside the truth, scores per lead, spectra, the model's flow and its codes.
+
+All functions take plain arrays and tables and return a figure; `save` writes it. Nothing depends on the machine, the
+clock or a user's matplotlib settings: equal input gives equal bytes, which DVC compares.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Integer
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import LogLocator, NullLocator
+from skimage.color import lab2rgb
+
+from physicnet.evaluation import labels
+from physicnet.metrics import SMALL_SCALE
+
+Frame = Float[np.ndarray, "h w"]
+
+DPI = 110
+MISSING = "#d9d9d9"
+INK = "#333333"
+COLOURS = {
+    "physicnet": "#b5179e",
+    "advection": "#1c7ed6",
+    "lucas_kanade": "#2b8a3e",
+    "persistence": "#868e96",
+    "climatology": "#e67700",
+    "truth": "#111111",
+}
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "savefig.dpi": DPI,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@dataclass(frozen=True)
+class Map:
+    """How frames are drawn: which way the rows run, the width of a cell (km, None if unknown), the scale of colours."""
+
+    rows_ascend: bool
+    cell: float | None
+    norm: Normalize
+    units: str
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Draw with our settings and none of the user's."""
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG without date or version in it."""
+    with drawing_style():
+        figure.savefig(path, metadata={"Software": None}, dpi=DPI)
+
+
+def ramp() -> Colormap:
+    """Return a map from near white over blue to deep purple, for rain and for whatever else has an amount.
+
+    Perceptually uniform: a straight line in CIELAB's lightness, with hue and chroma that stay inside sRGB all along.
+    """
+    share = np.linspace(0, 1, 256)
+    hue = np.deg2rad(225 + 100 * share)
+    chroma = 9 + 43 * np.sin(np.pi / 2 * np.minimum(1, share / 0.6))
+    lab = np.stack([95 - 77 * share, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
+    return ListedColormap(lab2rgb(lab), name="amount").with_extremes(bad=MISSING, under="white")
+
+
+def colour_scale(values: Float[np.ndarray, "..."], threshold: float | None) -> Normalize:
+    """Return a logarithmic scale from the threshold of a rate, else a linear one; both end at the 99.9th percentile."""
+    known = values[np.isfinite(values)]
+    if threshold is not None:
+        return LogNorm(threshold, max(10 * threshold, float(np.quantile(known, 0.999))))
+    low, high = np.quantile(known, [0.001, 0.999])
+    return Normalize(float(low), float(high) if high > low else float(low) + 1.0)
+
+
+def forecast_figure(
+    last: Frame,
+    truth: Float[np.ndarray, "k h w"],
+    forecasts: Mapping[str, Float[np.ndarray, "k h w"]],
+    *,
+    now: str,
+    titles: Sequence[str],
+    chart: Map,
+) -> Figure:
+    """Draw the last observed frame, then the truth above each forecast, a column for each lead.
+
+    Forecasts are shown where the truth was observed, with their RMSE there. `now` and `titles` name the columns.
+    """
+    box = _observed_box(np.concatenate([last[None], truth]))
+    height, width = last[box].shape
+    with drawing_style():
+        figure = Figure(
+            (1.9 * len(truth) + 2.9, 1.9 * height / width * (1 + len(forecasts)) + 0.5), layout="constrained"
+        )
+        grid = figure.subplots(1 + len(forecasts), 1 + len(truth), squeeze=False)
+        _draw_start(grid[:, 0], last[box], now, chart)
+        for axes, text in zip(grid[0, 1:], titles, strict=True):
+            axes.set_title(text)
+        for row, (name, frames) in zip(grid[:, 1:], [("truth", truth), *forecasts.items()], strict=True):
+            row[0].set_ylabel(labels.title(name), fontsize=10)
+            for axes, frame, expected in zip(row, frames, truth, strict=True):
+                _draw_map(axes, np.where(np.isnan(expected), np.nan, frame)[box], chart)
+                if name != "truth":
+                    _note(axes, f"RMSE {np.sqrt(np.nanmean((frame - expected) ** 2)):.2f}")
+        _colour_bar(figure, grid, chart)
+    return figure
+
+
+def _draw_start(column: np.ndarray, frame: Frame, now: str, chart: Map) -> None:
+    """Draw the last observed frame halfway down the first column, with a bar of the map's scale."""
+    for axes in column:
+        axes.set_axis_off()
+    axes = column[(len(column) - 1) // 2]
+    axes.set_axis_on()
+    axes.set_title(now)
+    _draw_map(axes, frame, chart)
+    _scale_bar(axes, frame.shape[1], chart)
+
+
+def _draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
+    """Draw one frame upright: grey where nothing was observed, white below the scale."""
+    if isinstance(chart.norm, LogNorm):  # which takes zero for a missing value
+        lowest = float(chart.norm.vmin or 0.0)
+        frame = np.where(frame < lowest, lowest / 2, frame)
+    _draw_image(axes, frame, chart, cmap=ramp(), norm=chart.norm)
+
+
+def _draw_image(axes: Axes, image: Frame, chart: Map, **scale: Any) -> AxesImage:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes.imshow(image, origin="lower" if chart.rows_ascend else "upper", interpolation="nearest", **scale)
+
+
+def _observed_box(frames: Float[np.ndarray, "k h w"]) -> tuple[slice, slice]:
+    """Return the rows and columns that hold everything observed, with a narrow margin."""
+    seen = np.isfinite(frames).any(axis=0)
+    sides = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(seen.any(axis=axis))
+        sides.append(slice(max(0, int(inside[0]) - 3), int(inside[-1]) + 4))
+    return sides[0], sides[1]
+
+
+def _scale_bar(axes: Axes, width: int, chart: Map) -> None:
+    """Draw a bar about a third of the frame wide, below it; nothing if the width of a cell is not known."""
+    if chart.cell is None:
+        return
+    third = width * chart.cell / 3
+    power = 10 ** np.floor(np.log10(third))
+    length = power * max(step for step in (1, 2, 5) if step * power <= third)
+    transform = axes.get_xaxis_transform()
+    axes.plot([0, length / chart.cell], [-0.04, -0.04], color=INK, lw=2, transform=transform, clip_on=False)
+    axes.text(0, -0.06, f"{length:g} km", transform=transform, va="top")
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7.5)
+
+
+def _colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
+    extend: Literal["max", "both"] = "max" if isinstance(chart.norm, LogNorm) else "both"
+    mappable = ScalarMappable(chart.norm, ramp())
+    bar = figure.colorbar(
+        mappable, ax=axes, shrink=0.75, aspect=30, pad=0.015, extend=extend, label=labels.pretty(chart.units)
+    )
+    bar.outline.set_visible(False)
+    if isinstance(chart.norm, LogNorm):
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+
+
+def skill_figure(scores: pd.DataFrame) -> Figure:
+    """Draw every score of one variable against lead time, a line per model; the skill with its 95 % interval."""
+    scores = scores.dropna(axis="columns", how="all")  # thresholds of other variables
+    names = ["rmse", "mae", "skill", *(str(name) for name in scores if str(name).startswith("csi_")), "sharpness"]
+    units = str(scores["units"].iloc[0])
+    rows = -(-len(names) // 3)
+    with drawing_style():
+        figure = Figure((10.5, 2.9 * rows + 0.4), layout="constrained")
+        grid = figure.subplots(rows, 3, squeeze=False)
+        for axes, name in zip(grid.flat, names, strict=False):
+            axes.set_title(labels.score_title(name, units))
+            for model, lines in scores.groupby("model", sort=False):
+                _draw_score(axes, lines, str(model), name)
+            axes.set_xlim(0)
+        for axes in grid.flat[len(names) :]:
+            axes.set_axis_off()
+        for axes in grid[-1]:
+            axes.set_xlabel("lead (min)")
+        grid[0, 2].set_ylim(max(-0.5, grid[0, 2].get_ylim()[0]), 1.0)  # far below persistence is just far below
+        grid.flat[len(names) - 1].axhline(1.0, color=INK, lw=0.8, ls=":", zorder=1)
+        handles, texts = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside upper left", ncols=len(texts))
+    return figure
+
+
+def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str) -> None:
+    first = model == "physicnet"
+    colour = COLOURS.get(model)
+    axes.plot(
+        rows["lead_minutes"],
+        rows[score],
+        color=colour,
+        label=labels.title(model),
+        lw=2.2 if first else 1.4,
+        marker="o" if first else None,
+        ms=3.5,
+        zorder=3 if first else 2,
+    )
+    if score == "skill" and model != "persistence":
+        axes.fill_between(rows["lead_minutes"], rows["skill_low"], rows["skill_high"], color=colour, alpha=0.18, lw=0)
+
+
+def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: Map) -> Figure:
+    """Draw variance against wavelength for one variable, a panel for each lead in `titles`.
+
+    The shaded side is what `sharpness` sums up: waves shorter than 16 cells.
+    """
+    cell = chart.cell or 1.0
+    with drawing_style():
+        figure = Figure((3.5 * len(titles), 3.3), layout="constrained")
+        panels = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
+        for axes, (lead, text) in zip(panels, titles.items(), strict=True):
+            for model, rows in spectra[spectra["lead"] == lead].groupby("model", sort=False):
+                style = {"lw": 2.2, "zorder": 3} if model in ("truth", "physicnet") else {"lw": 1.2}
+                waves = cell * rows["wavelength"]
+                axes.plot(
+                    waves, rows["variance"], color=COLOURS.get(str(model)), label=labels.title(str(model)), **style
+                )
+            axes.set(xscale="log", yscale="log", title=text, xlabel=f"wavelength ({'km' if chart.cell else 'cells'})")
+            axes.axvspan(2 * cell, SMALL_SCALE * cell, color=MISSING, alpha=0.4, lw=0, zorder=0)
+            axes.set_xlim(cell * spectra["wavelength"].max(), 2 * cell)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panels[0].set_ylabel(f"variance ({labels.pretty(chart.units)})²")
+        _floor(panels[0], spectra)
+        handles, texts = panels[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside upper left", ncols=len(texts))
+    return figure
+
+
+def _floor(axes: Axes, spectra: pd.DataFrame) -> None:
+    """End the axis a thousandth below the truth's smallest variance: what lies deeper is numerical dust."""
+    truth = spectra.loc[spectra["model"] == "truth", "variance"]
+    if (truth > 0).any():
+        axes.set_ylim(bottom=truth[truth > 0].min() / 1000)
+
+
+def flow_figure(
+    last: Frame,
+    flow: Float[np.ndarray, "2 h w"],
+    gate: Float[np.ndarray, "k h w"],
+    *,
+    now: str,
+    chart: Map,
+) -> Figure:
+    """Draw the model's flow (x, y in pixels per step) over the last frame, and the local expert's share beside it."""
+    box = _observed_box(last[None])
+    seen = np.isfinite(last[box])
+    height, width = seen.shape
+    with drawing_style():
+        figure = Figure((10.0, 4.6 * height / width + 0.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _draw_map(left, last[box], chart)
+        left.set_title(f"{now}: flow of the model")
+        _arrows(left, flow[:, box[0], box[1]], seen)
+        _scale_bar(left, width, chart)
+        _colour_bar(figure, left, chart)
+        right.set_title("share of the local expert, mean over leads")
+        share = np.where(seen, gate.mean(axis=0)[box], np.nan)
+        image = _draw_image(right, share, chart, cmap=ramp(), vmin=0.0, vmax=1.0)
+        figure.colorbar(image, ax=right, shrink=0.75, aspect=30, pad=0.015).outline.set_visible(False)
+    return figure
+
+
+def _arrows(axes: Axes, flow: Float[np.ndarray, "2 h w"], seen: Bool[np.ndarray, "h w"]) -> None:
+    """Draw about twenty arrows along the longer side, in cells of the map, with the length of a typical one."""
+    height, width = seen.shape
+    apart = max(1, max(height, width) // 20)
+    rows, columns = np.mgrid[apart // 2 : height : apart, apart // 2 : width : apart].reshape(2, -1)
+    rows, columns = rows[seen[rows, columns]], columns[seen[rows, columns]]
+    x, y = flow[:, rows, columns]
+    typical = float(f"{max(np.quantile(np.hypot(x, y), 0.9), 1e-3):.1g}")
+    arrows = axes.quiver(
+        columns, rows, x, y, angles="xy", scale_units="xy", scale=typical / (1.2 * apart), color="#c2255c", width=0.004
+    )
+    axes.quiverkey(arrows, 0.8, -0.05, typical, f"{typical:g} cells per step", labelpos="E", coordinates="axes")
+
+
+def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, chart: Map) -> Figure:
+    """Draw which code each coarse cell has, coloured by how common the code is, and how often each is used.
+
+    Only coarse cells whose centre was observed in the last frame count.
+    """
+    seen = _resample(np.isfinite(last), codes.shape)
+    values, counts = np.unique(codes[seen], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    values, share = values[order], counts[order] / counts.sum()
+    perplexity = np.exp(-(share * np.log(share)).sum())
+    rank = np.full(int(codes.max()) + 1, np.nan)
+    rank[values] = np.arange(len(values))
+    image = np.where(seen, rank[codes], np.nan)
+    box = _observed_box(image[None])
+    palette = colormaps["viridis"].with_extremes(bad=MISSING)
+    with drawing_style():
+        figure = Figure((10.0, 4.6 * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.set_title(f"{now}: code of each coarse cell")
+        _draw_image(left, image[box], chart, cmap=palette, vmin=0, vmax=max(1, len(values) - 1))
+        right.set_title(f"{len(values)} codes in use, perplexity {perplexity:.1f}")
+        right.bar(np.arange(1, len(values) + 1), share, color=palette(np.linspace(0, 1, len(values))), width=0.9)
+        right.set(yscale="log", xlabel="codes, from the most to the least common", ylabel="share of the coarse cells")
+    return figure
+
+
+def _resample(image: Bool[np.ndarray, "h w"], shape: tuple[int, int]) -> Bool[np.ndarray, "i j"]:
+    """Return the values at the centres of a coarser grid over the same area."""
+    rows, columns = (((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, image.shape, strict=True))
+    return image[rows[:, None], columns]

@@ -1,0 +1,46 @@
+"""How models, scores, units and leads are called in tables and figures."""
+
+import re
+
+TITLES = {
+    "physicnet": "PhysicNet",
+    "persistence": "Persistence",
+    "climatology": "Climatology",
+    "advection": "Advection",
+    "lucas_kanade": "Lucas–Kanade",
+    "truth": "Observed",
+}
+
+
+def title(model: str) -> str:
+    """Return the name of a model for people."""
+    return TITLES.get(model, model)
+
+
+def pretty(units: str) -> str:
+    """Raise the exponents: `mm h-1` becomes `mm h⁻¹`."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return re.sub(r"(?<=[A-Za-z])-?\d+", lambda match: match.group().translate(raised), units)
+
+
+def score_title(score: str, units: str) -> str:
+    """Return the name of a score's column for people, with the threshold and the units where it has them."""
+    kind, _, threshold = score.partition("_")
+    units = pretty(units)
+    if kind in ("csi", "fss"):
+        return f"{kind.upper()} {threshold} {units}"
+    if kind in ("rmse", "mae"):
+        return f"{kind.upper()} ({units})"
+    return {"bias": f"Bias ({units})", "ssim": "SSIM", "sharpness": "Sharpness", "skill": "Skill"}.get(score, score)
+
+
+def lead(minutes: float) -> str:
+    """Return a lead time in minutes, from three hours on in hours, from four days on in days."""
+    if minutes < 180:
+        return f"{minutes:g} min"
+    return f"{minutes / 60:g} h" if minutes < 96 * 60 else f"{minutes / 1440:g} d"
+
+
+def spread(num_leads: int, count: int) -> list[int]:
+    """Return at most `count` leads, evenly spread and ending with the last."""
+    return sorted({-(-num_leads * part // count) for part in range(1, count + 1)})
