@@ -120,8 +120,7 @@ class Queue:
         try:
             request()
         except Exception as error:  # whatever fails here, the stage goes on
-            first_line = str(error).split("\n", 1)[0]
-            self.reason = f"{type(error).__name__}: {first_line[:300]}"
+            self.reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             return False
         return True
 

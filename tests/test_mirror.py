@@ -172,7 +172,7 @@ def test_a_server_that_comes_back_gets_everything_in_order(monkeypatch: pytest.M
 
     queue.add("first", lambda: request("first"))
     queue.add("second", lambda: request("second"))
-    assert queue.reason == "ConnectionError: down"
+    assert queue.reason == "ConnectionError: down for good"
     is_down = False
     time.sleep(0.1)
     queue.add("third", lambda: request("third"))

@@ -1,0 +1,175 @@
+"""The pipeline as a flow: a task for each stage of dvc.yaml, in DVC's own order, each run by `dvc repro`.
+
+The graph is DVC's: this file names no stage. `python -m flows.pipeline` needs no server and does the same work as
+`dvc repro`; what has not changed is not even asked again.
+"""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import networkx as nx
+from dvc.lock import LockError
+from dvc.repo import Repo
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, wait
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from flows.process import ProcessGroups
+from physicnet.mirror import mirrored_execution
+
+LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's two messages
+PATIENCE = 3600.0  # seconds to wait for another DVC in this folder: as long as a training may take
+
+Answer = TypeVar("Answer")
+
+
+class StageFailedError(RuntimeError):
+    """A stage ended with an error; its output is in the log of its task."""
+
+
+@flow(name="physicnet")
+def pipeline() -> dict[str, str]:
+    """Bring all stages of dvc.yaml up to date; say of each whether it ran, came from the cache or was unchanged.
+
+    Raises:
+        StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
+    """
+    order, stale = patiently(plan, time.sleep)
+    with ProcessGroups() as groups, _execution(stale) as environment:
+        futures: dict[str, PrefectFuture[Any]] = {}
+        for stage, inputs in order.items():
+            futures[stage] = run_stage.with_options(task_run_name=stage).submit(
+                stage,
+                stage in stale,
+                groups,
+                environment,
+                return_state=False,
+                wait_for=[futures[name] for name in inputs],
+            )
+        wait(list(futures.values()))
+        states = {stage: future.state for stage, future in futures.items()}
+        _leave_artifacts(states)
+        failed = [stage for stage, state in states.items() if not state.is_completed()]
+        if failed:
+            raise StageFailedError(f"not up to date: {', '.join(failed)}")
+    return {stage: state.name or "" for stage, state in states.items()}
+
+
+@task(cache_policy=NO_CACHE)
+def run_stage(stage: str, is_stale: bool, groups: ProcessGroups, environment: Mapping[str, str]) -> State:
+    """Bring one stage up to date; its state is named Ran, Cached or Unchanged."""
+    if not is_stale:
+        return Completed(name="Unchanged")
+    return Completed(name=patiently(lambda: reproduce(stage, groups, environment), groups.pause))
+
+
+def plan() -> tuple[dict[str, list[str]], set[str]]:
+    """DVC's graph: each stage with those it depends on, in the order of work; and the stages that may have to run.
+
+    These are the ones whose inputs, outputs, parameters or command have changed, and all that depend on them. DVC
+    itself decides again when their turn comes: an input may come out as it was.
+    """
+    with Repo(".") as repo:
+        graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
+        changed = set(repo.status())
+    order = {stage: sorted(graph.successors(stage)) for stage in reversed(list(nx.topological_sort(graph)))}
+    return order, changed.union(*(nx.ancestors(graph, stage) for stage in changed))
+
+
+def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str]) -> str:
+    """Run `dvc repro` for one stage alone, its output going to the task's log; return Ran, Cached or Unchanged.
+
+    Raises:
+        LockError: if another DVC is at work in this folder.
+        StageFailedError: if the stage fails.
+    """
+    logger = get_run_logger()
+    transcript = Transcript(stage)
+
+    def on_line(line: str) -> None:
+        logger.info(line)
+        transcript.read(line)
+
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    status = groups.run(command, environment, on_line)
+    if status != 0 and transcript.is_locked:
+        raise LockError(f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; see `dvc.lock` in .dvc/tmp")
+    if status != 0:
+        raise StageFailedError(f"stage {stage!r} failed with exit status {status}; the log above tells why")
+    return transcript.outcome
+
+
+class Transcript:
+    """What DVC said of one stage."""
+
+    def __init__(self, stage: str) -> None:
+        self.outcome = "Unchanged"
+        self.is_locked = False
+        self._outcomes = {
+            f"Running stage '{stage}':": "Ran",
+            f"Stage '{stage}' is cached - skipping run": "Cached",
+        }
+
+    def read(self, line: str) -> None:
+        """Take note of one line of DVC's output."""
+        for beginning, outcome in self._outcomes.items():
+            if line.startswith(beginning):
+                self.outcome = outcome
+        if self.outcome == "Unchanged" and any(message in line for message in LOCKED):
+            self.is_locked = True
+
+
+def patiently(action: Callable[[], Answer], pause: Callable[[float], object]) -> Answer:
+    """Do something that needs DVC's locks; while another DVC holds them, try again after 1, 2, 4, ... 30 seconds."""
+    end = time.monotonic() + PATIENCE
+    delay = 1.0
+    while True:
+        try:
+            return action()
+        except LockError:
+            if time.monotonic() + delay > end:
+                raise
+        pause(delay * random.uniform(0.5, 1.5))
+        delay = min(2 * delay, 30.0)
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The nested metrics of DVC (file, model, variable, score) as rows of a table."""
+    rows = []
+    for model, variables in metrics.items():
+        if isinstance(variables, Mapping):
+            rows += [{"model": model, "variable": name, **scores} for name, scores in variables.items()]
+    return rows
+
+
+@contextmanager
+def _execution(stale: set[str]) -> Iterator[Mapping[str, str]]:
+    """The history's entry for this run of the flow, if there is anything to do; yields what stages must know of it."""
+    if not stale:
+        yield {}
+        return
+    with mirrored_execution(Path.cwd(), flow_run.name or "flow") as environment:
+        yield environment
+
+
+def _leave_artifacts(states: Mapping[str, State]) -> None:
+    lines = ["| stage | state |", "|---|---|", *(f"| {stage} | {state.name} |" for stage, state in states.items())]
+    create_markdown_artifact("\n".join(lines), key="stages", description="What was done")
+    with Repo(".") as repo:
+        files = repo.metrics.show().get("", {}).get("data", {})
+    rows = [row for file in files.values() for row in metric_rows(file.get("data", {}))]
+    if rows:
+        create_table_artifact(rows, key="results", description="Scores on the test part, means over the leads")
+
+
+if __name__ == "__main__":
+    sys.exit(0 if pipeline(return_state=True).is_completed() else 1)
