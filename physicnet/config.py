@@ -146,35 +146,47 @@ class ModelConfig(Section):
     flow_iterations: Count
 
 
-class CodebookConfig(Section):
-    """Pretraining of the encoders and the codebook as an autoencoder."""
+class TrainingConfig(Section):
+    """What both trainings decide: how long, how much at once, how fast."""
 
-    epochs: Count
-    steps_per_epoch: Count
-    batch_size: Count
-    learning_rate: Positive
-    commitment: NonNegative
-
-
-class LossConfig(Section):
-    """Weight of each named loss term of joint training."""
-
-    prediction: NonNegative
-    prediction_local: NonNegative
-    commitment: NonNegative
-    smoothness: NonNegative
-
-
-class TrainConfig(Section):
-    """Joint training."""
-
+    seed: Index
     epochs: Count
     steps_per_epoch: Count
     batch_size: Count
     learning_rate: Positive
     weight_decay: NonNegative
     clip_norm: Positive
+
+
+class CodebookConfig(TrainingConfig):
+    """Pretraining of the encoders and the codebook as an autoencoder."""
+
+    commitment: NonNegative
+
+
+class MagnitudeConfig(Section):
+    """The part of the prediction error that looks at |physical value|^power: its power and its weight."""
+
+    power: Annotated[float, Field(gt=0, le=1)]
+    weight: NonNegative
+
+
+class LossConfig(Section):
+    """Weight of each named loss term of joint training."""
+
+    prediction: NonNegative
+    prediction_global: NonNegative
+    prediction_local: NonNegative
+    commitment: NonNegative
+    smoothness: NonNegative
+
+
+class TrainConfig(TrainingConfig):
+    """Joint training; with `mirror`, clips are also seen mirrored and transposed, for fields without a preferred way."""
+
+    mirror: bool
     losses: LossConfig
+    magnitude: MagnitudeConfig
 
 
 class Params(Section):

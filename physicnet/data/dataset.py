@@ -51,6 +51,7 @@ class ClipDataset:
         views, windows = rows[rows["level"] == "global"], rows[rows["level"] == "local"]
         self._views = views[["start", "frames", "row", "col", "height", "width"]].to_numpy(np.int64)
         corners = rearrange(windows[["row", "col"]].to_numpy(np.int64), "(b n) c -> b n c", b=len(views))
+        self.window = int(windows["height"].iloc[0])  # side of the local windows, cells
         self._windows = corners - rearrange(views[["row", "col"]].to_numpy(np.int64), "b c -> b 1 c")
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 FULL = 0.25  # sum of weights from which on windows fully speak
@@ -21,6 +21,13 @@ def tile(height: int, width: int, window: int) -> Int[Tensor, "n 2"]:
         raise ValueError(f"a frame of {height} x {width} cells is smaller than a local window of {window} x {window}")
     rows, cols = (_starts(length, window) for length in (height, width))
     return torch.cartesian_prod(rows, cols)
+
+
+def covering(observed: Bool[Tensor, "h w"], size: int) -> Int[Tensor, "n 2"]:
+    """The windows of `tile` that hold an observed cell (all of them, if there is none)."""
+    corners = tile(observed.shape[0], observed.shape[1], size).to(observed.device)
+    held = cut(observed[None, None].float(), corners[None], size).flatten(start_dim=1).any(dim=1)
+    return corners[held] if held.any() else corners
 
 
 def _starts(length: int, window: int) -> Int[Tensor, "n"]:

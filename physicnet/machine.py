@@ -1,0 +1,82 @@
+"""The machine that a stage runs on: device, precision, threads, and this process among its peers."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from physicnet.config import ConfigError, MachineConfig
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device and its precision; `rank` of `processes` under `torchrun`, else 0 of 1."""
+
+    device: torch.device
+    precision: torch.dtype
+    rank: int
+    processes: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that validates and writes."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in the chosen precision."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes."""
+        if self.processes > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+                tensor /= self.processes
+
+
+@contextmanager
+def machine(config: MachineConfig) -> Iterator[Machine]:
+    """Set up the device, deterministic algorithms, the threads and, under `torchrun`, the group of processes.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
+    device = find_device(config.device)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+        device = torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if processes > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(config.num_threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    try:
+        rank = dist.get_rank() if processes > 1 else 0
+        yield Machine(device, getattr(torch, config.precision), rank, processes)
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        if processes > 1:
+            dist.destroy_process_group()
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`.
+
+    Raises:
+        ConfigError: if torch knows no such device, or this machine has none.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"machine.device: {name!r} is not available here ({str(error).splitlines()[0]}); use cpu, "
+            "or install a build of torch for the device"
+        ) from None
+    return torch.device(name)

@@ -1,0 +1,58 @@
+"""What both trainings read, and the hash of everything that decides their result."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import physicnet
+from physicnet.checkpoint import content_hash
+from physicnet.config import ClipConfig, ModelConfig, Section
+from physicnet.data.dataset import ClipDataset
+from physicnet.model.build import build
+from physicnet.model.physicnet import PhysicNet
+from physicnet.normalization import Normalizer
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The clips of both parts and the standardisation that made them."""
+
+    clips: ClipDataset
+    validation: ClipDataset
+    normalizer: Normalizer
+
+    @classmethod
+    def read(cls, normalized: Path, statistics: Path, crops: Path) -> "Inputs":
+        """Open the outputs of the data stages."""
+        return cls(
+            ClipDataset(normalized, crops, "train"),
+            ClipDataset(normalized, crops, "validation"),
+            Normalizer.load(statistics),
+        )
+
+    def build(self, model: ModelConfig, clip: ClipConfig) -> PhysicNet:
+        """An untrained model for these data."""
+        variables = len(self.normalizer.variables)
+        return build(model, variables=variables, frames_in=clip.frames_in, window=self.clips.window)
+
+    def metadata(self, model: ModelConfig, clip: ClipConfig) -> dict[str, object]:
+        """What a checkpoint must carry to be loaded alone."""
+        return {
+            "model": model.model_dump(mode="json"),
+            "clip": clip.model_dump(mode="json"),
+            "window": self.clips.window,
+            "normalizer": self.normalizer.to_dict(),
+        }
+
+
+def key_of(sections: Mapping[str, Section], inputs: list[Path]) -> str:
+    """Hash of parameters, inputs and the library's code: trainings of one key have one result."""
+    code = sorted(Path(physicnet.__path__[0]).rglob("*.py"))
+    files = [file for path in inputs for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    content = {
+        "parameters": {name: section.model_dump(mode="json") for name, section in sections.items()},
+        "files": [content_hash(file) for file in [*files, *code] if file.is_file()],
+    }
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,132 @@
+"""Stage 5: joint training of both levels, their experts and the codebook, from the pretrained codebook on."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physicnet.checkpoint import load_checkpoint, save_checkpoint
+from physicnet.config import ClipConfig, LossConfig, MachineConfig, ModelConfig, TrainConfig
+from physicnet.data.dataset import Batch, ClipDataset
+from physicnet.machine import Machine, machine
+from physicnet.model.autoencoder import load_pretrained
+from physicnet.model.flow import roughness
+from physicnet.model.physicnet import PhysicNet, Prediction
+from physicnet.model.windows import covering
+from physicnet.training.codes import CodeCount
+from physicnet.training.inputs import Inputs, key_of
+from physicnet.training.loop import Report, finish, fit, write_history
+from physicnet.training.losses import PredictionError, mirror, split_missing
+
+
+class Joint:
+    """The task: forecast, at both levels and fused."""
+
+    def __init__(
+        self,
+        model: PhysicNet,
+        config: TrainConfig,
+        clip: ClipConfig,
+        error: PredictionError,
+        validation: ClipDataset,
+        on: Machine,
+    ) -> None:
+        self.model = model
+        self._config = config
+        self._clip = clip
+        self._error = error
+        self._validation = validation
+        self._machine = on
+        self._codes = CodeCount(model.codebook.num_codes)
+
+    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+        """The weighted loss terms; cells whose value would have come from outside the view do not count."""
+        if self._config.mirror:
+            turn = int(np.random.default_rng([self._config.seed, step]).integers(8))
+            batch = mirror(batch, turn, self.model.window)
+        prediction, truth, observed = self._forecast(batch)
+        self._codes.add(*prediction.codes)
+        return joint_terms(prediction, truth, observed * prediction.inside, self._error, self._config.losses)
+
+    def epoch_values(self) -> dict[str, float]:
+        """Usage and perplexity of the codebook."""
+        return self._codes.take()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Prediction errors of the validation clips, whole frames under overlapping windows; also of persistence."""
+        self.model.eval()
+        errors = []
+        for index in range(len(self._validation)):
+            clip = self._validation[index].clip[None].to(self._machine.device)
+            corners = covering(clip[0].isfinite().flatten(end_dim=1).any(dim=0), self.model.window)
+            prediction, truth, observed = self._forecast(Batch(clip, corners[None]))
+            last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
+            forecasts = (prediction.frames, prediction.global_frames, last)
+            errors.append([float(self._error(forecast, truth, observed)) for forecast in forecasts])
+        fused, alone, persistence = (sum(each) / len(errors) for each in zip(*errors, strict=True))
+        return {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
+
+    def _forecast(self, batch: Batch) -> tuple[Prediction, Float[Tensor, "b k c h w"], Float[Tensor, "b k c h w"]]:
+        values, observed = split_missing(batch.clip)
+        t, k = self._clip.frames_in, self._clip.frames_out
+        prediction: Prediction = self.model(values[:, :t], observed[:, :t], batch.windows, k)
+        return prediction, values[:, t:], observed[:, t:]
+
+
+def joint_terms(
+    prediction: Prediction,
+    truth: Float[Tensor, "b k c h w"],
+    weight: Float[Tensor, "b k c h w"],
+    error: PredictionError,
+    losses: LossConfig,
+) -> dict[str, Float[Tensor, ""]]:
+    """Each named term of the loss, times its weight."""
+    view, windows = prediction.codes
+    return {
+        "prediction": losses.prediction * error(prediction.frames, truth, weight),
+        "prediction_global": losses.prediction_global * error(prediction.global_frames, truth, weight),
+        "prediction_local": losses.prediction_local
+        * error(prediction.frames, truth, weight * prediction.reach.detach()),
+        "commitment": losses.commitment * (view.commitment + windows.commitment),
+        "smoothness": losses.smoothness * roughness(prediction.flow),
+    }
+
+
+def train(
+    config: TrainConfig,
+    clip: ClipConfig,
+    model: ModelConfig,
+    machine_config: MachineConfig,
+    *,
+    normalized: Path,
+    statistics: Path,
+    crops: Path,
+    codebook: Path,
+    checkpoint: Path,
+    history: Path,
+    resume: Path,
+    report: Report,
+) -> None:
+    """Write the model of the best validation, and one row per epoch.
+
+    Raises:
+        ValueError: if the pretrained codebook is of a model of another size.
+    """
+    inputs = Inputs.read(normalized, statistics, crops)
+    sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
+    with machine(machine_config) as on:
+        net = inputs.build(model, clip)
+        load_pretrained(net, load_checkpoint(codebook).tensors)
+        net = net.to(on.device)
+        error = PredictionError.fit(config.magnitude, inputs.normalizer, inputs.clips)
+        task = Joint(net, config, clip, error, inputs.validation, on)
+        key = key_of(sections, [normalized, statistics, crops, codebook])
+        fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
+        if on.leads:
+            write_history(history, fitted)
+            metadata = inputs.metadata(model, clip) | {"best_epoch": fitted.best_epoch}
+            save_checkpoint(checkpoint, fitted.weights, metadata)
+            finish(resume)

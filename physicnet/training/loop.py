@@ -1,0 +1,229 @@
+"""The one training loop, for the codebook and for the whole model.
+
+What a loop does is decided by parameters, inputs, code, seed and step alone: batches come from seed and epoch, the
+learning rate from the step, the codebook's draws from its own counters. So an interrupted training goes on from its
+last whole epoch to exactly the weights that the uninterrupted one would have reached.
+
+Under `torchrun`, every process sees its share of each batch, gradients are averaged, process 0 validates and writes.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from physicnet.checkpoint import load_checkpoint, save_checkpoint
+from physicnet.config import TrainingConfig
+from physicnet.data.dataset import Batch, ClipDataset, epoch_batches
+from physicnet.fields import written_whole
+from physicnet.machine import Machine
+
+Report = Callable[[int, Mapping[str, float]], None]
+Row = dict[str, float]
+
+WARMUP = 0.1  # share of the steps in which the learning rate rises
+STATE = "state.safetensors"
+
+
+class Task(Protocol):
+    """What is to be learned: a model, the loss of a batch, and the score that chooses the best epoch."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained, and saved whole."""
+        ...
+
+    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+        """The loss terms of a step by name, weighted: their sum is minimised."""
+        ...
+
+    def epoch_values(self) -> Row:
+        """What else is worth knowing of the epoch that ends, e.g. the usage of the codebook."""
+        ...
+
+    def validate(self) -> Row:
+        """Scores on the validation part; `validation_loss` chooses the best epoch, lower is better."""
+        ...
+
+
+class Fitted(NamedTuple):
+    """The weights of the best epoch, its number, and one row per epoch."""
+
+    weights: dict[str, Tensor]
+    best_epoch: int
+    history: list[Row]
+
+
+def fit(
+    task: Task,
+    dataset: ClipDataset,
+    config: TrainingConfig,
+    *,
+    machine: Machine,
+    resume: Path,
+    key: str,
+    report: Report,
+) -> Fitted:
+    """Train to the end, from the beginning or from the state that an interrupted run of the same `key` left.
+
+    Args:
+        task: what is learned; its model is on the machine's device.
+        dataset: the training clips.
+        config: length, batch and rate.
+        machine: device, precision, and this process among its peers.
+        resume: folder that holds the state of an unfinished training; it is removed by `finish`.
+        key: hash of everything that decides the result; a state of another key is not used.
+        report: called after every epoch with the epoch's number (from 1) and values.
+
+    Raises:
+        FloatingPointError: if the loss is not finite, naming epoch, step and terms.
+    """
+    optimizer = torch.optim.AdamW(
+        task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
+    done = _restore(resume / STATE, key, task.model, optimizer)
+    with _progress(machine, len(done.history), config) as advance:
+        for epoch in range(len(done.history), config.epochs):
+            started = time.monotonic()
+            row = _train_epoch(task, dataset, config, optimizer, machine, epoch, advance)
+            if machine.leads:
+                row |= task.validate()
+                done = _judge(done, row, task.model)
+                _keep(resume / STATE, key, task.model, optimizer, done)
+                seconds = time.monotonic() - started
+                clips = config.steps_per_epoch * config.batch_size
+                report(epoch + 1, row | {"samples_per_second": clips / seconds})
+    return done
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Rate of a step: a linear rise, then half a cosine down to zero (Loshchilov and Hutter 2017, eq. 5)."""
+    progress = (step + 1) / (config.epochs * config.steps_per_epoch)
+    if progress < WARMUP:
+        return config.learning_rate * progress / WARMUP
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
+
+
+@contextmanager
+def _progress(machine: Machine, epochs_done: int, config: TrainingConfig) -> Iterator[Callable[[str], None]]:
+    """A bar over all steps; what is yielded moves it on by one and shows a text."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not machine.leads) as bar:
+        total, done = config.epochs * config.steps_per_epoch, epochs_done * config.steps_per_epoch
+        task = bar.add_task("training", total=total, completed=done, text="")
+        yield lambda text: bar.update(task, advance=1, text=text)
+
+
+def write_history(path: Path, fitted: Fitted) -> None:
+    """Write one row per epoch, as CSV."""
+    with written_whole(path) as partial:
+        pd.DataFrame(fitted.history).to_csv(partial, index=False, float_format="%.6g")
+
+
+def finish(resume: Path) -> None:
+    """Forget the state of a training whose outputs are written."""
+    shutil.rmtree(resume, ignore_errors=True)
+
+
+def _train_epoch(
+    task: Task,
+    dataset: ClipDataset,
+    config: TrainingConfig,
+    optimizer: torch.optim.Optimizer,
+    machine: Machine,
+    epoch: int,
+    advance: Callable[[str], None],
+) -> Row:
+    task.model.train()
+    sums: Row = {}
+    batches = epoch_batches(
+        dataset,
+        config.batch_size,
+        config.steps_per_epoch,
+        config.seed,
+        epoch,
+        rank=machine.rank,
+        world_size=machine.processes,
+    )
+    for index, batch in enumerate(batches):
+        step = epoch * config.steps_per_epoch + index
+        terms = _step(task, Batch(*(part.to(machine.device) for part in batch)), step, config, optimizer, machine)
+        if not all(math.isfinite(value) for value in terms.values()):
+            raise FloatingPointError(f"the loss is not finite in epoch {epoch + 1}, step {index + 1}: {terms}")
+        sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+        advance(f"loss {terms['loss']:.3f}")
+    means = {name: value / config.steps_per_epoch for name, value in sums.items()}
+    return {"epoch": epoch + 1, **means, "learning_rate": learning_rate(config, step), **task.epoch_values()}
+
+
+def _step(
+    task: Task, batch: Batch, step: int, config: TrainingConfig, optimizer: torch.optim.Optimizer, machine: Machine
+) -> Row:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    optimizer.zero_grad(set_to_none=True)
+    with machine.autocast():
+        terms = task.terms(batch, step)
+    loss = torch.stack(list(terms.values())).sum()
+    torch.autograd.backward(loss)
+    gradients = [parameter.grad for parameter in task.model.parameters() if parameter.grad is not None]
+    machine.average(gradients)
+    norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
+    optimizer.step()
+    return {name: float(value) for name, value in terms.items()} | {"loss": float(loss), "gradient_norm": float(norm)}
+
+
+def _judge(done: Fitted, row: Row, model: nn.Module) -> Fitted:
+    """Take the epoch's weights if no earlier epoch validated as well."""
+    best = min((past["validation_loss"] for past in done.history), default=math.inf)
+    history = [*done.history, row]
+    if row["validation_loss"] < best:
+        return Fitted(_copy(model), len(history), history)
+    return Fitted(done.weights, done.best_epoch, history)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _keep(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted) -> None:
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in done.weights.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
+    save_checkpoint(path, tensors, {"key": key, "best_epoch": done.best_epoch, "history": done.history})
+
+
+def _restore(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Fitted:
+    if not path.is_file():
+        return Fitted(_copy(model), 0, [])
+    state = load_checkpoint(path)
+    if state.metadata["key"] != key:
+        return Fitted(_copy(model), 0, [])
+    model.load_state_dict(_under("model/", state.tensors))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under("optimizer/", state.tensors).items():
+        number, _, moment = name.partition("/")
+        moments.setdefault(int(number), {})[moment] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return Fitted(_under("best/", state.tensors), state.metadata["best_epoch"], state.metadata["history"])
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,106 @@
+"""Stage 4: pretrain the encoders and the codebook as an autoencoder, on global views and local windows."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physicnet.checkpoint import save_checkpoint
+from physicnet.config import ClipConfig, CodebookConfig, MachineConfig, ModelConfig
+from physicnet.data.dataset import Batch, ClipDataset
+from physicnet.machine import Machine, machine
+from physicnet.model.autoencoder import Autoencoder, Decoder, Reconstruction, pretrained_part
+from physicnet.model.physicnet import PhysicNet
+from physicnet.training.codes import CodeCount
+from physicnet.training.inputs import Inputs, key_of
+from physicnet.training.loop import Report, finish, fit, write_history
+from physicnet.training.losses import split_missing
+
+
+class Pretraining:
+    """The task: say the present in codes, so that it can be decoded."""
+
+    def __init__(
+        self, model: Autoencoder, clip: ClipConfig, commitment: float, clips: ClipDataset, on: Machine
+    ) -> None:
+        self.model = model
+        self._frames_in = clip.frames_in
+        self._commitment = commitment
+        self._validation = clips
+        self._machine = on
+        self._codes = CodeCount(model.net.codebook.num_codes)
+
+    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+        """Reconstruction errors of both levels, and the commitment of their latents."""
+        del step  # nothing here changes as training goes on
+        view, windows = self._reconstruct(batch)
+        self._codes.add(view.code, windows.code)
+        return {
+            "reconstruction_global": reconstruction_error(view),
+            "reconstruction_local": reconstruction_error(windows),
+            "commitment": self._commitment * (view.code.commitment + windows.code.commitment),
+        }
+
+    def epoch_values(self) -> dict[str, float]:
+        """Usage and perplexity of the codebook."""
+        return self._codes.take()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Reconstruction errors of the validation clips, standard deviations."""
+        self.model.eval()
+        errors = []
+        for index in range(len(self._validation)):
+            batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
+            errors.append([float(reconstruction_error(level)) for level in self._reconstruct(batch)])
+        view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
+        return {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
+
+    def _reconstruct(self, batch: Batch) -> tuple[Reconstruction, Reconstruction]:
+        past, observed = split_missing(batch.clip[:, : self._frames_in])
+        levels: tuple[Reconstruction, Reconstruction] = self.model(past, observed, batch.windows)
+        return levels
+
+
+def reconstruction_error(level: Reconstruction) -> Float[Tensor, ""]:
+    """Mean absolute error over what was observed, standard deviations."""
+    error = (level.frames - level.truth).abs() * level.observed
+    return error.sum() / level.observed.sum().clamp(min=1e-6)
+
+
+def pretrain(
+    config: CodebookConfig,
+    clip: ClipConfig,
+    model: ModelConfig,
+    machine_config: MachineConfig,
+    *,
+    normalized: Path,
+    statistics: Path,
+    crops: Path,
+    codebook: Path,
+    history: Path,
+    resume: Path,
+    report: Report,
+) -> None:
+    """Write the pretrained part of the model, and one row per epoch."""
+    inputs = Inputs.read(normalized, statistics, crops)
+    sections = {"codebook": config, "clip": clip, "model": model, "machine": machine_config}
+    with machine(machine_config) as on:
+        autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model).to(on.device)
+        task = Pretraining(autoencoder, clip, config.commitment, inputs.validation, on)
+        key = key_of(sections, [normalized, statistics, crops])
+        fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
+        if on.leads:
+            autoencoder.load_state_dict(fitted.weights)
+            write_history(history, fitted)
+            save_checkpoint(codebook, pretrained_part(autoencoder.net), inputs.metadata(model, clip))
+            finish(resume)
+
+
+def _autoencoder(net: PhysicNet, config: CodebookConfig, clip: ClipConfig, model: ModelConfig) -> Autoencoder:
+    variables = net.global_level.source.variables
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        decoders = [Decoder(model.code_dim, model.channels, clip.frames_in, variables) for _ in range(2)]
+    return Autoencoder(net, *decoders)
