@@ -33,9 +33,11 @@ LAST_TRY = 10.0  # seconds that the end of a stage may wait for the server
 def mirrored(stage: str, **sections: Section) -> Iterator["StageMirror"]:
     """Mirror the run of a stage while the block runs; how the block ends is how the child run ends.
 
-    `sections` are the parameters that the stage reads, by their names in params.yaml.
+    `sections` are the parameters that the stage reads, by their names in params.yaml. Of the processes that `torchrun`
+    starts for a stage, only the first one has a mirror that shows anything.
     """
     mirror = StageMirror(stage, Path.cwd())
+    mirror.queue.is_open = os.environ.get("RANK", "0") == "0"
     mirror.begin(sections)
     status = "KILLED"
     try:
@@ -86,10 +88,13 @@ class Queue:
 
     waiting: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
     reason: str = ""
+    is_open: bool = True
     _next_try: float = 0.0
 
     def add(self, what: str, request: Callable[[], object]) -> None:
         """Queue a request; send all that wait unless one has failed within the last minute."""
+        if not self.is_open:
+            return
         self.waiting.append((what, request))
         while self.waiting and time.monotonic() >= self._next_try:
             if self._succeeds(self.waiting[0][1]):

@@ -55,6 +55,13 @@ def test_a_run_ends_as_its_stage_ends(store: Store, error: type[BaseException], 
     assert store.client.get_run(mirror.run_id).info.status == status
 
 
+def test_one_of_many_processes_of_a_stage_has_a_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with mirrored("train", clip=CLIP) as mirror:
+        mirror.report(1, {"loss": 0.5})
+    assert store.find(mirror.identity) is None
+
+
 def test_a_stage_below_dvc_is_known_by_its_key(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("params.yaml", "dvc.lock"):
         (tmp_path / name).write_text(Path(name).read_text())

@@ -1,0 +1,186 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from physicnet import cli
+from physicnet.config import ConfigError
+from physicnet.mirror import StageMirror
+from physicnet.tracking import Store
+
+HEAVY = ("torch", "mlflow", "xarray", "pandas", "dask", "zarr", "netCDF4", "matplotlib", "skimage", "pydantic", "dvc")
+Run = Callable[..., None]
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with parameters; MLflow is out of reach."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text())
+    (tmp_path / "raw").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run a command in this process; the handler of SIGTERM is put back afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def main(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["physicnet", *words])
+        cli.main()
+
+    yield main
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_help_answers_without_loading_anything_heavy() -> None:
+    program = (
+        "import sys; sys.argv = ['physicnet', '--help']\n"
+        "from physicnet.cli import main\n"
+        "try: main()\n"
+        f"finally: print('loaded:', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "loaded: []" in done.stdout
+    assert "evaluate" in done.stdout
+    assert time.monotonic() - begin < 5  # under a second on a machine that does nothing else
+
+
+INGEST = ("ingest", "--raw", "raw", "--fields", "fields", "--catalogue", "catalogue")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_stage_gets_its_section_and_its_paths(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr("physicnet.data.ingest.ingest", lambda config, **paths: seen.extend([config, paths]))
+    with pytest.raises(SystemExit) as ending:
+        run(*INGEST)
+    assert ending.value.code == 0
+    assert seen[0].pattern == "*.nc"  # type: ignore[attr-defined]
+    assert seen[1] == {"raw": Path("raw"), "fields": Path("fields"), "catalogue": Path("catalogue")}
+
+
+def test_what_a_user_can_mend_is_one_message_without_traceback(
+    folder: Path, run: Run, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "params.yaml").write_text("ingest: [1]")
+    with pytest.raises(SystemExit) as ending:
+        run(*INGEST)
+    assert ending.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Error: params.yaml cannot be used:")
+    assert "Traceback" not in message
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_user_cannot_mend_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("operands could not be broadcast")
+
+    monkeypatch.setattr("physicnet.data.ingest.ingest", broken)
+    with pytest.raises(ValueError, match="broadcast"):
+        run(*INGEST)
+
+
+def test_an_error_is_printed_as_it_is_without_markup(capsys: pytest.CaptureFixture) -> None:
+    cli._complain(ConfigError("crops[0].window [bold] is 3"))
+    assert capsys.readouterr().err == "Error: crops[0].window [bold] is 3\n"
+
+
+def test_an_input_that_does_not_exist_is_named(folder: Path, run: Run, capsys: pytest.CaptureFixture) -> None:
+    (folder / "raw").rmdir()
+    with pytest.raises(SystemExit) as ending:
+        run(*INGEST)
+    assert ending.value.code == 2
+    assert "'raw' does not exist" in " ".join(capsys.readouterr().err.split())
+
+
+def test_sigterm_leaves_no_half_output(folder: Path) -> None:
+    """The stage is one that writes slowly, as ours do: under another name first."""
+    program = (
+        "import sys, time; import physicnet.data.ingest as stage\n"
+        "from physicnet.cli import main; from physicnet.fields import written_whole\n"
+        "def slow(config, *, raw, fields, catalogue):\n"
+        "    with written_whole(fields) as partial:\n"
+        "        partial.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+        "stage.ingest = slow\n"
+        f"sys.argv = ['physicnet', *{INGEST}]; main()"
+    )
+    stage = subprocess.Popen([sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert stage.stdout is not None
+    assert stage.stdout.readline() == "writing\n"
+    before = time.monotonic()
+    stage.terminate()
+    stage.communicate(timeout=30)
+    assert stage.returncode == 143
+    assert time.monotonic() - before < 15
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".physicnet") == ["params.yaml", "raw"]
+
+
+def test_the_table_of_results_needs_results(folder: Path, run: Run, capsys: pytest.CaptureFixture) -> None:
+    (folder / "results").mkdir()
+    with pytest.raises(SystemExit) as ending:
+        run("table", "results")
+    assert ending.value.code == 1
+    assert "scores.csv does not exist" in capsys.readouterr().err
+
+
+def test_the_view_of_all_runs_is_served_for_this_machine_alone(
+    repository: Path, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true")
+    monkeypatch.delenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION")
+    monkeypatch.chdir(repository)
+    started: list[list[str]] = []
+    monkeypatch.setattr(cli.os, "execv", lambda _, words: started.append(words))
+    with pytest.raises(SystemExit):
+        run("ui", "--port", "5055")
+    assert started == [[sys.executable, *Store(repository).server_command(5055)]]
+    assert "http://127.0.0.1:5055/#/experiments/1/runs?compareRunsMode=CHART" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_view_of_all_runs_on_a_server_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(Store, "page", "/#/experiments/7")
+    with pytest.raises(SystemExit):
+        run("ui")
+    assert "http://127.0.0.1:1/#/experiments/7" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("stage", ["normalize", "crops", "codebook", "train", "evaluate"])
+def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
+    words = commands[stage]["cmd"].split()[1:]
+    for path in words[2::2]:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    begun: list[object] = []
+    monkeypatch.setattr(StageMirror, "begin", lambda _, sections: begun.append(list(sections)))
+    monkeypatch.setattr(StageMirror, "end", lambda _, status: begun.append(status))
+    monkeypatch.setattr(StageMirror, "keep", lambda *_: None)
+    monkeypatch.setattr(StageMirror, "conclude", lambda *_, **__: None)
+    functions = {
+        "normalize": "data.normalize.normalize",
+        "crops": "data.crops.draw_crops",
+        "codebook": "training.pretraining.pretrain",
+        "train": "training.joint.train",
+        "evaluate": "evaluation.verify.evaluate",
+    }
+    monkeypatch.setattr(f"physicnet.{functions[stage]}", lambda *_, **__: None)
+    with pytest.raises(SystemExit) as ending:
+        run(*words)
+    assert ending.value.code == 0
+    assert begun == [commands[stage]["params"], "FINISHED"]
