@@ -25,6 +25,7 @@ def sample(
         padding: `"border"` continues the outermost cells outside the field, `"zeros"` knows nothing there.
     """
     _, _, h, w = field.shape
+    field = field.to(torch.promote_types(field.dtype, torch.float32))  # half precision cannot tell far cells apart
     rows = torch.arange(h, device=field.device, dtype=field.dtype)
     cols = torch.arange(w, device=field.device, dtype=field.dtype)
     x = (cols[None, None, :] + displacement[:, 0] + 0.5) * (2 / w) - 1  # b h w
