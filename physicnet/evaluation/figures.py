@@ -23,8 +23,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullLocator
 from skimage.color import lab2rgb
 
+from physicnet import metrics
 from physicnet.evaluation import labels
-from physicnet.metrics import SMALL_SCALE
 
 Frame = Float[np.ndarray, "h w"]
 
@@ -94,6 +94,8 @@ def ramp() -> Colormap:
 def colour_scale(values: Float[np.ndarray, "..."], threshold: float | None) -> Normalize:
     """Return a logarithmic scale from the threshold of a rate, else a linear one; both end at the 99.9th percentile."""
     known = values[np.isfinite(values)]
+    if not known.size:
+        return Normalize(0.0, 1.0)
     if threshold is not None:
         return LogNorm(threshold, max(10 * threshold, float(np.quantile(known, 0.999))))
     low, high = np.quantile(known, [0.001, 0.999])
@@ -128,7 +130,7 @@ def forecast_figure(
             for axes, frame, expected in zip(row, frames, truth, strict=True):
                 _draw_map(axes, np.where(np.isnan(expected), np.nan, frame)[box], chart)
                 if name != "truth":
-                    _note(axes, f"RMSE {np.sqrt(np.nanmean((frame - expected) ** 2)):.2f}")
+                    _note(axes, f"RMSE {_rmse(frame, expected):.2f}")
         _colour_bar(figure, grid, chart)
     return figure
 
@@ -159,8 +161,10 @@ def _draw_image(axes: Axes, image: Frame, chart: Map, **scale: Any) -> AxesImage
 
 
 def _observed_box(frames: Float[np.ndarray, "k h w"]) -> tuple[slice, slice]:
-    """Return the rows and columns that hold everything observed, with a narrow margin."""
+    """Return the rows and columns that hold everything observed, with a narrow margin; all if nothing was."""
     seen = np.isfinite(frames).any(axis=0)
+    if not seen.any():
+        return slice(None), slice(None)
     sides = []
     for axis in (1, 0):
         inside = np.flatnonzero(seen.any(axis=axis))
@@ -178,6 +182,11 @@ def _scale_bar(axes: Axes, width: int, chart: Map) -> None:
     transform = axes.get_xaxis_transform()
     axes.plot([0, length / chart.cell], [-0.04, -0.04], color=INK, lw=2, transform=transform, clip_on=False)
     axes.text(0, -0.06, f"{length:g} km", transform=transform, va="top")
+
+
+def _rmse(forecast: Frame, truth: Frame) -> float:
+    sums = metrics.error_sums(forecast[None], truth[None])
+    return float(metrics.rmse(sums["squared_error"], sums["cells"])[0])
 
 
 def _note(axes: Axes, text: str) -> None:
@@ -199,8 +208,7 @@ def _colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
 
 def skill_figure(scores: pd.DataFrame) -> Figure:
     """Draw every score of one variable against lead time, a line per model; the skill with its 95 % interval."""
-    scores = scores.dropna(axis="columns", how="all")  # thresholds of other variables
-    names = ["rmse", "mae", "skill", *(str(name) for name in scores if str(name).startswith("csi_")), "sharpness"]
+    names = ["rmse", "mae", "skill", *labels.defined(scores, "csi_"), "sharpness"]
     units = str(scores["units"].iloc[0])
     rows = -(-len(names) // 3)
     with drawing_style():
@@ -256,7 +264,7 @@ def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: M
                     waves, rows["variance"], color=COLOURS.get(str(model)), label=labels.title(str(model)), **style
                 )
             axes.set(xscale="log", yscale="log", title=text, xlabel=f"wavelength ({'km' if chart.cell else 'cells'})")
-            axes.axvspan(2 * cell, SMALL_SCALE * cell, color=MISSING, alpha=0.4, lw=0, zorder=0)
+            axes.axvspan(2 * cell, metrics.SMALL_SCALE * cell, color=MISSING, alpha=0.4, lw=0, zorder=0)
             axes.set_xlim(cell * spectra["wavelength"].max(), 2 * cell)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[0].set_ylabel(f"variance ({labels.pretty(chart.units)})²")
@@ -301,7 +309,9 @@ def flow_figure(
 
 
 def _arrows(axes: Axes, flow: Float[np.ndarray, "2 h w"], seen: Bool[np.ndarray, "h w"]) -> None:
-    """Draw about twenty arrows along the longer side, in cells of the map, with the length of a typical one."""
+    """Draw about twenty arrows along the longer side, where the frame was observed, and the length of a long one."""
+    if not seen.any():
+        return
     height, width = seen.shape
     apart = max(1, max(height, width) // 20)
     rows, columns = np.mgrid[apart // 2 : height : apart, apart // 2 : width : apart].reshape(2, -1)

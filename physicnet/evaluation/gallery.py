@@ -76,7 +76,7 @@ def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normaliz
     transform = normalizer.channels[channel].transform
     threshold = transform.threshold if isinstance(transform, Decibel) else None
     return figures.Map(
-        rows_ascend=bool(rows.size > 1 and rows[-1] > rows[0] and "units" in rows.attrs),
+        rows_ascend=bool(rows.name in field.dataset.coords and rows[-1] > rows[0]),
         cell=None if length is None or columns.size < 2 else abs(float(columns[1] - columns[0])) * length,
         norm=figures.colour_scale(truth, threshold),
         units=field.units[field.variables[channel]],

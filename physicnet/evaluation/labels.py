@@ -2,6 +2,8 @@
 
 import re
 
+import pandas as pd
+
 TITLES = {
     "physicnet": "PhysicNet",
     "persistence": "Persistence",
@@ -44,3 +46,8 @@ def lead(minutes: float) -> str:
 def spread(num_leads: int, count: int) -> list[int]:
     """Return at most `count` leads, evenly spread and ending with the last."""
     return sorted({-(-num_leads * part // count) for part in range(1, count + 1)})
+
+
+def defined(scores: pd.DataFrame, prefix: str) -> list[str]:
+    """Return the columns with that prefix that hold a number: not the thresholds of other variables."""
+    return [str(name) for name in scores if str(name).startswith(prefix) and scores[name].notna().any()]

@@ -26,14 +26,13 @@ def print_table(results: Path, console: Console | None = None) -> None:
     console = console or Console()
     for table in result_tables(scores):
         console.print(table)
-    console.print(
-        f"skill: share of persistence's squared error removed; its intervals and all leads: {path}", style="dim"
-    )
+    console.print("Skill: share of persistence's squared error that is removed. Best in bold.", style="dim")
+    console.print(f"Intervals, FSS, SSIM, sharpness and every lead: {path}", style="dim", soft_wrap=True)
 
 
 def result_tables(scores: pd.DataFrame) -> list[Table]:
     """Return a table per variable: a block of rows per score, a row per model, a column per lead."""
-    return [_table(str(name), rows.dropna(axis=1, how="all")) for name, rows in scores.groupby("variable", sort=False)]
+    return [_table(str(name), rows) for name, rows in scores.groupby("variable", sort=False)]
 
 
 def _table(variable: str, scores: pd.DataFrame) -> Table:
@@ -45,7 +44,7 @@ def _table(variable: str, scores: pd.DataFrame) -> Table:
     table.add_column("model")
     for lead in leads:
         table.add_column(labels.lead(float(minutes[lead])), justify="right")
-    for name in ["rmse", "mae", "skill", *(str(name) for name in scores if str(name).startswith("csi_"))]:
+    for name in ["rmse", "mae", "skill", *labels.defined(scores, "csi_")]:
         values = scores.pivot(index="model", columns="lead", values=name).loc[scores["model"].unique(), leads]
         _add_block(table, labels.score_title(name, units), values, smaller=name in SMALLER_IS_BETTER)
     return table
@@ -55,7 +54,7 @@ def _add_block(table: Table, title: str, values: pd.DataFrame, *, smaller: bool)
     shown = values.round(3)  # equal to the eye is equal
     best = (shown.min() if smaller else shown.max()).to_numpy()
     for index, (model, row) in enumerate(shown.iterrows()):
-        cells = [_cell(value, bold=value == limit) for value, limit in zip(row, best, strict=True)]
+        cells = [_cell(value, bold=bool(value == limit)) for value, limit in zip(row, best, strict=True)]
         table.add_row(title if index == 0 else "", labels.title(str(model)), *cells)
     table.add_section()
 

@@ -62,17 +62,17 @@ def evaluate(
     compare(forecasters, record, starts, normalizer, config, clip, metrics=metrics, results=results)
 
 
-def read_starts(crops: Path) -> list[int]:
-    """Return the first frame of every clip of the test part.
+def read_starts(crops: Path, part: str = "test") -> list[int]:
+    """Return the first frame of every clip of a part of the record.
 
     Raises:
         DataError: if the table has none.
     """
     table = pd.read_csv(crops)
-    starts = table.loc[(table["split"] == "test") & (table["level"] == "global"), "start"]
+    starts = table.loc[(table["split"] == part) & (table["level"] == "global"), "start"]
     if starts.empty:
         raise DataError(
-            f"{crops} has no clip in the test part, so there is nothing to evaluate: add data, or lower "
+            f"{crops} has no clip in the {part} part, so there is nothing to evaluate: add data, or lower "
             "normalize.train_fraction, normalize.validation_fraction or clip.frames_out in params.yaml"
         )
     return sorted(int(start) for start in starts)

@@ -1,0 +1,148 @@
+import builtins
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from moving import blob
+
+from physicnet.evaluation.baselines import (
+    Advection,
+    Climatology,
+    LucasKanade,
+    Persistence,
+    build_baselines,
+    pysteps_methods,
+)
+from physicnet.fields import DataError, Field
+from physicnet.normalization import Normalizer
+
+NAN = np.nan
+
+
+def rmse(forecast: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((forecast - truth) ** 2)))
+
+
+def zero_mean(field: Field) -> np.ndarray:
+    return np.zeros(field.shape[1:], np.float32)
+
+
+def test_persistence_repeats_the_last_frame(moving_blob: Field) -> None:
+    forecast = Persistence(zero_mean(moving_blob)).forecast(moving_blob.isel(0, 4), 3)
+    assert forecast.shape == (3, *moving_blob.shape[1:])
+    assert (forecast == moving_blob.frames(3, 4)).all()
+
+
+def test_advection_goes_on_with_a_known_motion(moving_blob: Field, normalizer: Normalizer) -> None:
+    truth = moving_blob.frames(4, 10)
+    mean = zero_mean(moving_blob)
+    forecast = Advection(normalizer, mean).forecast(moving_blob.isel(0, 4), 6)
+    stays = Persistence(mean).forecast(moving_blob.isel(0, 4), 6)
+    for lead in range(6):
+        assert rmse(forecast[lead], truth[lead]) < 0.25 * rmse(stays[lead], truth[lead])
+
+
+def test_advection_is_finite_and_keeps_what_is_inside_when_half_the_frame_is_not_observed(
+    field_of: Callable[..., Field], normalizer: Normalizer
+) -> None:
+    values = blob(8)
+    values[:, :, 45:] = NAN
+    field = field_of(values)
+    forecast = Advection(normalizer, zero_mean(field)).forecast(field.isel(0, 4), 4)
+    seen = np.isfinite(values[4:])
+    assert np.isfinite(forecast).all()
+    assert rmse(forecast[:, 0][seen], values[4:][seen]) < 0.4 * rmse(
+        np.repeat(values[3:4], 4, 0)[seen], values[4:][seen]
+    )
+
+
+def test_lucas_kanade_goes_on_with_a_known_motion(moving_blob: Field, normalizer: Normalizer) -> None:
+    pytest.importorskip("pysteps")
+    pytest.importorskip("cv2")
+    truth = moving_blob.frames(4, 8)
+    mean = zero_mean(moving_blob)
+    forecast = LucasKanade(normalizer, mean).forecast(moving_blob.isel(0, 4), 4)
+    stays = Persistence(mean).forecast(moving_blob.isel(0, 4), 4)
+    assert np.isfinite(forecast).all()
+    assert rmse(forecast, truth) < 0.5 * rmse(stays, truth)
+
+
+@pytest.mark.parametrize("missing", ["pysteps", "cv2"])
+def test_lucas_kanade_names_the_package_it_lacks_and_the_remedy(
+    missing: str, normalizer: Normalizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing == "pysteps":  # else OpenCV would be looked for first
+        monkeypatch.setitem(sys.modules, "cv2", sys)
+    original = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.partition(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {missing}.*pip install -e '.\[baselines\]'"):
+        LucasKanade(normalizer, np.zeros((1, 2, 2), np.float32))
+
+
+def test_pysteps_says_nothing_while_it_is_imported(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cv2")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pysteps"]:
+        del sys.modules[name]
+    pysteps_methods()
+    assert capsys.readouterr().out == ""
+
+
+def test_climatology_is_the_mean_of_the_training_ranges_alone(field_of: Callable[..., Field]) -> None:
+    field = field_of(np.arange(6.0)[:, None, None] + np.array([[0.0, 10.0, 20.0]]))
+    climatology = Climatology.fit(field, [[0, 2], [3, 4]])  # frames 0, 1, 3
+    expected = 4 / 3 + np.array([[[0.0, 10.0, 20.0]]])
+    assert climatology.mean == pytest.approx(expected)
+    assert climatology.forecast(field.isel(0, 2), 5) == pytest.approx(np.repeat(expected[None], 5, axis=0))
+
+
+def test_climatology_leaves_out_missing_values_and_takes_the_nearest_mean_where_there_is_none(
+    field_of: Callable[..., Field],
+) -> None:
+    field = field_of(np.array([[[1.0, NAN, NAN]], [[3.0, 5.0, NAN]]]))
+    assert Climatology.fit(field, [[0, 2]]).mean.tolist() == [[[2, 5, 5]]]
+
+
+def test_climatology_of_many_days_knows_the_hour_of_each_lead(field_of: Callable[..., Field]) -> None:
+    hours = np.arange(5 * 24) + 22  # the record begins at 22 UTC
+    field = field_of((hours % 24).astype(float)[:, None, None] * np.ones((1, 3)), minutes=60, start="2020-06-01T22:00")
+    climatology = Climatology.fit(field, [[0, 100]])
+    past = field.isel(22, 24)  # 20 and 21 UTC
+    assert climatology.forecast(past, 4)[:, 0, 0, 0].tolist() == [22, 23, 0, 1]
+
+
+def test_an_hour_without_observations_takes_the_mean_of_all_hours(field_of: Callable[..., Field]) -> None:
+    daily = field_of(np.arange(6.0)[:, None, None] * np.ones((1, 2)), minutes=24 * 60)
+    climatology = Climatology.fit(daily, [[0, 6]])
+    assert climatology.hourly.shape[0] == 24
+    assert (climatology.hourly == 2.5).all()
+
+
+def test_climatology_refuses_a_variable_that_was_never_observed(field_of: Callable[..., Field]) -> None:
+    field = field_of(np.full((3, 2, 2), NAN))
+    with pytest.raises(DataError, match=r"variable rain has no observed value in the training part \[\(0, 2\)\]"):
+        Climatology.fit(field, [[0, 2]])
+
+
+def test_blocks_of_frames_change_nothing(field_of: Callable[..., Field], monkeypatch: pytest.MonkeyPatch) -> None:
+    field = field_of(np.random.default_rng(0).random((7, 3, 4)))
+    whole = Climatology.fit(field, [[0, 3], [4, 7]])
+    monkeypatch.setattr("physicnet.evaluation.baselines.BLOCK_BYTES", 4 * 12 * 2)
+    assert Climatology.fit(field, [[0, 3], [4, 7]]).mean == pytest.approx(whole.mean)
+
+
+def test_persistence_is_always_among_the_baselines_and_each_comes_once(
+    moving_blob: Field, normalizer: Normalizer
+) -> None:
+    climatology = Climatology.fit(moving_blob, [[0, 4]])
+    names = [
+        model.name for model in build_baselines(["advection", "climatology", "advection"], climatology, normalizer)
+    ]
+    assert names == ["persistence", "advection", "climatology"]
