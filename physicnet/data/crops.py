@@ -108,7 +108,7 @@ class Drawer:
         )
         for start, count in zip(candidates, counts, strict=True):
             if count:
-                yield from self._views(start, count, grand)
+                yield from self._views(start, int(count), grand)
 
     def validation(self, segments: Segments, whole: Box) -> Iterator[Clip]:
         """Give the clips that start every `stride` frames, seen as a whole, with local windows drawn inside."""

@@ -95,7 +95,7 @@ def advected_field(
     Frames are five minutes apart, cells one kilometre wide. Nothing is missing.
     """
     y, x = np.mgrid[:height, :width].astype(np.float64)
-    frames = [pattern.at(*flow.departure(x, y, step)) for step in range(num_frames)]
+    frames = [pattern.at(*flow.departure(x, y, float(step))) for step in range(num_frames)]
     coordinates = {
         "time": np.datetime64("2020-01-01", "ns") + np.arange(num_frames) * np.timedelta64(5, "m"),
         "y": ("y", 1000.0 * np.arange(height), {"units": "m", "standard_name": "projection_y_coordinate"}),

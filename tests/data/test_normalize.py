@@ -1,0 +1,145 @@
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import xarray as xr
+from samples import clip_config, normalize_config, raw_dataset
+
+from physicnet.config import ClipConfig, NormalizeConfig
+from physicnet.data.normalize import normalize, split
+from physicnet.fields import DataError, Field
+from physicnet.normalization import Normalizer
+
+CLIP = clip_config()
+
+
+def record(num_frames: int = 30, **changes: int) -> Field:
+    dataset = raw_dataset(num_frames, **changes).set_coords("projection")
+    dataset["rate"].encoding["grid_mapping"] = dataset["rate"].attrs.pop("grid_mapping")
+    return Field(dataset)
+
+
+def run(folder: Path, field: Field, config: NormalizeConfig, clip: ClipConfig = CLIP) -> tuple[Field, dict]:
+    field.save(folder / "fields.zarr")
+    paths = {"normalized": folder / "normalized.zarr", "statistics": folder / "statistics.json"}
+    normalize(config, clip, fields=folder / "fields.zarr", **paths)
+    return Field.open(paths["normalized"]), json.loads(paths["statistics"].read_text())
+
+
+def test_the_split_by_hand() -> None:
+    config = normalize_config(train_fraction=0.55, validation_fraction=0.20, gap=4)
+    parts = split(record(92), config, clip_config(frames_in=4, frames_out=12))
+    assert parts == {"train": [[0, 46]], "validation": [[50, 67]], "test": [[71, 92]]}
+
+
+@pytest.mark.parametrize("num_frames", range(19, 40, 4))
+@pytest.mark.parametrize("gap", [0, 1, 3])
+def test_no_frame_is_shared_and_gaps_are_kept(num_frames: int, gap: int) -> None:
+    parts = split(record(num_frames), normalize_config(gap=gap), CLIP)
+    (train,), (validation,), (test,) = parts["train"], parts["validation"], parts["test"]
+    assert train[0] == 0
+    assert validation[0] - train[1] == test[0] - validation[1] == gap
+    assert test[1] == num_frames
+
+
+def test_no_range_runs_across_a_gap_in_time() -> None:
+    frames = [*range(7), *range(9, 32)]
+    field = Field(record(32).dataset.isel(time=frames))
+    parts = split(field, normalize_config(), CLIP)
+    assert parts["train"] == [[0, 7], [7, 13]]
+    assert (parts["validation"], parts["test"]) == ([[15, 22]], [[24, 30]])
+
+
+def test_statistics_equal_one_line_of_numpy(tmp_path: Path) -> None:
+    field = record()
+    _, statistics = run(tmp_path, field, normalize_config())
+    start, stop = statistics["splits"]["train"][0]
+    values = field.dataset["rate"].values[start:stop].astype(np.float64)
+    decibels = np.where(np.isnan(values), np.nan, np.where(values < 0.1, -15, 10 * np.log10(np.maximum(values, 0.1))))
+    (entry,) = statistics["variables"]
+    np.testing.assert_allclose([entry["mean"], entry["std"]], [np.nanmean(decibels), np.nanstd(decibels)], rtol=1e-12)
+    assert statistics["step_seconds"] == 300.0
+
+
+def test_statistics_do_not_depend_on_the_size_of_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, whole = run(tmp_path, record(), normalize_config())
+    monkeypatch.setattr("physicnet.data.normalize.BLOCK_BYTES", 2 * 8 * 6 * 9)
+    _, blocks = run(tmp_path, record(), normalize_config())
+    for key in ("mean", "std"):
+        np.testing.assert_allclose(blocks["variables"][0][key], whole["variables"][0][key], rtol=1e-12)
+
+
+def test_training_values_have_mean_zero_and_deviation_one(tmp_path: Path) -> None:
+    normalized, statistics = run(tmp_path, record(), normalize_config())
+    train = normalized.frames(*statistics["splits"]["train"][0])
+    np.testing.assert_allclose([np.nanmean(train), np.nanstd(train)], [0, 1], atol=1e-5)
+
+
+def test_what_comes_after_training_changes_no_statistic(tmp_path: Path) -> None:
+    field = record()
+    _, before = run(tmp_path, field, normalize_config())
+    later = field.dataset.where(field.dataset["time"] < field.dataset["time"][before["splits"]["train"][0][1]], 999.0)
+    _, after = run(tmp_path, Field(later), normalize_config())
+    assert after == before
+
+
+def test_the_store_ends_before_the_test_part_and_denormalizes_to_the_fields(tmp_path: Path) -> None:
+    field = record()
+    normalized, statistics = run(tmp_path, field, normalize_config())
+    end = statistics["splits"]["test"][0][0]
+    assert normalized.shape == (end, 1, 6, 9)
+    back = Normalizer.load(tmp_path / "statistics.json").denormalize(normalized.frames(0, end))
+    expected = field.frames(0, end)
+    np.testing.assert_allclose(back, np.where(expected < 0.1, 0, expected), rtol=1e-5)
+
+
+def test_units_coordinates_and_grid_mapping_of_normalized_values(tmp_path: Path) -> None:
+    normalized, _ = run(tmp_path, record(), normalize_config())
+    assert normalized.units == {"rate": "1"}
+    assert normalized.dataset["rate"].encoding["grid_mapping"] == "projection"
+    xr.testing.assert_equal(normalized.dataset["north"], record().dataset["north"])
+
+
+def test_running_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(2):
+        run(tmp_path, record(), normalize_config())
+        runs.append({path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "changes", "message"),
+    [
+        (3, {}, "of 3 frames the train part gets 0"),
+        (20, {"gap": 0, "train_fraction": 0.6, "validation_fraction": 0.1}, "of 20 frames the validation part gets 2"),
+        (13, {}, "of 13 frames the test part gets 2"),
+    ],
+)
+def test_a_part_too_short_for_one_clip_is_named(num_frames: int, changes: dict[str, float], message: str) -> None:
+    with pytest.raises(DataError, match=rf"{message}, .* one clip needs 3: add data, change normalize.train_fraction"):
+        split(record(num_frames), normalize_config(**changes), CLIP)
+
+
+def test_a_part_that_gaps_in_time_cut_too_short_is_named() -> None:
+    field = Field(record(60).dataset.isel(time=[*range(16), *range(16, 24, 2), *range(24, 60)]))
+    config = normalize_config(gap=0, train_fraction=0.28, validation_fraction=0.08)
+    with pytest.raises(DataError, match=r"the validation part gets 4, at most 1 of them without a gap"):
+        split(field, config, CLIP)
+
+
+def test_a_constant_variable_is_named(tmp_path: Path) -> None:
+    field = Field(record().dataset.map(lambda array: array * 0 + np.float32(0.3)))
+    field.dataset["rate"].attrs["units"] = "mm h-1"
+    with pytest.raises(DataError, match="variable rate cannot be standardised"):
+        run(tmp_path, field, normalize_config())
+
+
+def test_a_failure_halfway_leaves_nothing(tmp_path: Path) -> None:
+    record().save(tmp_path / "fields.zarr")
+    paths = {name: tmp_path / name for name in ("normalized", "statistics")}
+    with patch.object(xr.Dataset, "to_zarr", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        normalize(normalize_config(), CLIP, fields=tmp_path / "fields.zarr", **paths)
+    assert [path.name for path in tmp_path.iterdir()] == ["fields.zarr"]

@@ -1,0 +1,101 @@
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from physicnet.config import ConfigError, Params, load_params
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    return yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+
+
+def load(content: object, folder: Path) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return load_params(path)
+
+
+def changed(content: dict[str, Any], dotted: str, value: object) -> dict[str, Any]:
+    """Return a copy with one parameter set; `DELETE` takes it out."""
+    copy = deepcopy(content)
+    *sections, key = dotted.split(".")
+    section = copy
+    for name in sections:
+        section = section[name]
+    if value is DELETE:
+        del section[key]
+    else:
+        section[key] = value
+    return copy
+
+
+DELETE = object()
+RAIN = {"name": "rain_rate", "units": "mm h-1"}
+
+
+def test_the_repository_params_are_valid() -> None:
+    params = load_params(REPOSITORY / "params.yaml")
+    assert params.clip.frames == params.clip.frames_in + params.clip.frames_out
+
+
+def test_sections_cannot_be_changed() -> None:
+    params = load_params(REPOSITORY / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.crops.view = 7
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "message"),
+    [
+        ("crops.veiw", 128, r"crops\.veiw: Extra inputs are not permitted \(found 128\)"),
+        ("extra", {}, r"extra: Extra inputs"),
+        ("crops.view", DELETE, r"crops\.view: Field required"),
+        ("crops", DELETE, r"crops: Field required"),
+        ("crops.view", "128", r"crops\.view: Input should be a valid integer \(found '128'\)"),
+        ("crops.view", 0, r"crops\.view: Input should be greater than or equal to 1 \(found 0\)"),
+        ("crops.min_coverage", 1.5, r"crops\.min_coverage: Input should be less than or equal to 1"),
+        ("crops.window", 999, r"crops\.window \(999\) must not exceed crops\.view \(128\)"),
+        ("clip.frames_in", 1, r"clip\.frames_in: .*greater than or equal to 2"),
+        ("normalize.gap", -1, r"normalize\.gap: .*greater than or equal to 0"),
+        ("normalize.validation_fraction", 0.9, r"must be below 1: the rest is the test part"),
+        ("normalize.transforms.rain_rate.kind", "cube", r"normalize\.transforms\.rain_rate: .*'cube'"),
+        ("normalize.transforms.rain_rate.floor", -10.0, r"floor -10\.0 dB must lie below the threshold, -10\.00 dB"),
+        ("normalize.transforms", {}, r"normalize\.transforms names \[\], but ingest\.variables names \['rain_rate'\]"),
+        ("evaluate.thresholds.wind", [1.0], r"evaluate\.thresholds names \['rain_rate', 'wind'\]"),
+        ("ingest.variables", [], r"ingest\.variables: List should have at least 1 item"),
+        ("ingest.variables", [RAIN, RAIN], r"ingest: .*names a variable twice: \['rain_rate', 'rain_rate'\]"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_path(
+    content: dict[str, Any], tmp_path: Path, dotted: str, value: object, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(changed(content, dotted, value), tmp_path)
+
+
+def test_every_wrong_parameter_is_listed(content: dict[str, Any], tmp_path: Path) -> None:
+    wrong = changed(changed(content, "crops.view", 0), "clip.frames_out", 0)
+    with pytest.raises(ConfigError, match=r"(?s)params\.yaml cannot be used:.*clip\.frames_out.*crops\.view"):
+        load(wrong, tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"params\.yaml does not exist; run the command in the folder"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("crops: [1,")
+    with pytest.raises(ConfigError, match=r"params\.yaml is not YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"params\.yaml must hold one mapping of sections, not list"):
+        load([1, 2], tmp_path)
