@@ -22,6 +22,7 @@ RADIUS = 5  # cells of the matching grid searched in each direction: 20 pixels o
 NARROW, WIDE = 4.0, 10.0  # standard deviations of the matching windows, cells of the matching grid
 GUIDE = 0.5  # weight of the wide window, which decides where the narrow one sees nothing
 FALLBACK = 0.05  # weight of the mean over the frame, which decides where neither does
+DOUBT = 1e-5  # count of terms below which the mean error of a shift is that of all shifts
 SHARPNESS = 12.0  # of the soft minimum over the shifts
 REFINEMENTS = ((4, 3.0), (2, 5.0))  # cells per cell, and the window's standard deviation in them
 DAMPING = 0.02  # of the normal equations, relative to their mean trace
@@ -70,8 +71,10 @@ def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
     shifts = [(x, y) for y in range(-RADIUS, RADIUS + 1) for x in range(-RADIUS, RADIUS + 1)]
     pairs = [_mismatch(frames, observed, x, y) for x, y in shifts]
     error, weight = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))  # b n h w
-    cost = _mean(error, weight, NARROW) + GUIDE * _mean(error, weight, WIDE)
-    cost = cost + FALLBACK * error.sum(dim=(2, 3), keepdim=True) / weight.sum(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+    typical = error.sum(dim=(1, 2, 3), keepdim=True) / weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+    narrow, wide = (_mean(blur(error, width), blur(weight, width), typical) for width in (NARROW, WIDE))
+    whole = _mean(error.sum(dim=(2, 3), keepdim=True), weight.sum(dim=(2, 3), keepdim=True), typical)
+    cost = narrow + GUIDE * wide + FALLBACK * whole
     spread = (cost.mean(dim=1, keepdim=True) - cost.amin(dim=1, keepdim=True)).clamp(min=1e-6)
     belief = torch.softmax(-SHARPNESS * cost / spread, dim=1)
     return torch.einsum("bnhw,nd->bdhw", belief, torch.tensor(shifts, device=frames.device, dtype=frames.dtype))
@@ -88,8 +91,11 @@ def _mismatch(
     return ((frames[:, 1:] - early) ** 2 * seen).sum(dim=(1, 2)), seen.sum(dim=(1, 2))
 
 
-def _mean(error: Float[Tensor, "b n h w"], weight: Float[Tensor, "b n h w"], width: float) -> Float[Tensor, "b n h w"]:
-    return blur(error, width) / blur(weight, width).clamp(min=1e-3)
+def _mean(
+    error: Float[Tensor, "b n h w"], weight: Float[Tensor, "b n h w"], typical: Float[Tensor, "b 1 1 1"]
+) -> Float[Tensor, "b n h w"]:
+    """Mean error of a shift; `typical` where nothing was seen under it, or what no one saw would seem to fit best."""
+    return (error + DOUBT * typical) / (weight + DOUBT)
 
 
 class Evidence(NamedTuple):
