@@ -39,7 +39,7 @@ def _table(variable: str, scores: pd.DataFrame) -> Table:
     units = str(scores["units"].iloc[0])
     leads = [1, *(lead for lead in labels.spread(int(scores["lead"].max()), 4) if lead > 1)]
     minutes = scores.set_index("lead")["lead_minutes"].groupby(level=0).first()
-    table = Table(title=f"{variable}: test part, per lead time", title_justify="left")
+    table = Table(title=f"{variable}: scores per lead time", title_justify="left")
     table.add_column("score")
     table.add_column("model")
     for lead in leads:

@@ -59,8 +59,8 @@ def test_every_variable_has_its_table(results: Path) -> None:
     wind = scores.assign(variable="wind", units="m s-1")
     pd.concat([scores, wind]).to_csv(results / "scores.csv", index=False)
     text = printed(results)
-    assert "rain: test part" in text
-    assert "wind: test part" in text
+    assert "rain: scores per lead time" in text
+    assert "wind: scores per lead time" in text
 
 
 def test_a_folder_without_scores_is_refused_with_the_remedy(tmp_path: Path) -> None:
