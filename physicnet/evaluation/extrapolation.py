@@ -31,8 +31,7 @@ def last_frame(past: Field, mean: Float32[np.ndarray, "c h w"]) -> Float32[np.nd
 
     `mean` is the training mean, known everywhere. Beyond the coverage, the nearest observed value fades into it with
     the distance, exp(-distance / 20 cells): rain that comes in from there is most likely like that at the edge, and
-    far from it like any rain. Among fading over 5 to 40 cells, the nearest value, the mean and zero, this gave the
-    advection the lowest errors.
+    far from it like any rain. `benchmarks/README.md` compares it with the nearest value, the mean and zero.
     """
     frames = past.frames(0, past.shape[0])
     latest = frames[0]
