@@ -32,6 +32,9 @@ from physicnet.model.source import Source, SourceExpert
 from physicnet.model.warp import carry, resize, sample_observed, trajectories
 from physicnet.model.windows import cut, paste
 
+MARGIN = 0.5  # standard deviations; how far a forecast may leave the range of its past
+SHARPNESS = 10.0  # of that limit, per standard deviation
+
 
 class Present(NamedTuple):
     """The past, seen from the present."""
@@ -109,11 +112,11 @@ class PhysicNet(nn.Module):
 
         gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
         fused_flow = flow + presence * local_turn
-        fused = past[:, -1:] + torch.lerp(source.value, local_value, gate)
+        fused_source = torch.lerp(source.value, local_value, gate)
         paths = trajectories(fused_flow, num_leads)  # b k 2 h w
         return Prediction(
-            frames=carry(fused, paths),
-            global_frames=carry(past[:, -1:] + source.value, trajectories(flow, num_leads)),
+            frames=carry(grow(past, fused_source), paths),
+            global_frames=carry(grow(past, source.value), trajectories(flow, num_leads)),
             flow=fused_flow,
             gate=gate,
             reach=carry(presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
@@ -145,6 +148,17 @@ def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
         frames.insert(0, frame)
         masks.insert(0, mask)
     return Present(flow, torch.stack(frames, dim=1), torch.stack(masks, dim=1))
+
+
+def grow(past: Float[Tensor, "b t c h w"], source: Float[Tensor, "b k c h w"]) -> Float[Tensor, "b k c h w"]:
+    """The last frame with the source of each lead, softly kept within what the past of the clip has shown.
+
+    A few cells of a young model would otherwise explode, and physical values are exponential in ours.
+    """
+    low, high = (extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax))  # b 1 c 1 1
+    low, high = low - MARGIN, high + MARGIN
+    value = past[:, -1:] + source
+    return high - F.softplus(high - low - F.softplus(value - low, SHARPNESS), SHARPNESS)
 
 
 def mostly_observed(present: Present, size: tuple[int, int]) -> Bool[Tensor, "b i j"]:

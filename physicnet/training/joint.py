@@ -65,7 +65,7 @@ class Joint:
             prediction, truth, observed = self._forecast(Batch(clip, corners[None]))
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
-            errors.append([float(self._error(forecast, truth, observed)) for forecast in forecasts])
+            errors.append([self._error(forecast, truth, observed).item() for forecast in forecasts])
         fused, alone, persistence = (sum(each) / len(errors) for each in zip(*errors, strict=True))
         return {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
 

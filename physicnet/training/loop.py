@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -29,12 +29,13 @@ from physicnet.fields import written_whole
 from physicnet.machine import Machine
 
 Report = Callable[[int, Mapping[str, float]], None]
-Row = dict[str, float]
+Row = dict[str, float]  # numbers of an epoch, by name
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 STATE = "state.safetensors"
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is to be learned: a model, the loss of a batch, and the score that chooses the best epoch."""
 
@@ -97,7 +98,7 @@ def fit(
             started = time.monotonic()
             row = _train_epoch(task, dataset, config, optimizer, machine, epoch, advance)
             if machine.leads:
-                row |= task.validate()
+                row = {"epoch": epoch + 1.0} | row | task.validate()
                 done = _judge(done, row, task.model)
                 _keep(resume / STATE, key, task.model, optimizer, done)
                 seconds = time.monotonic() - started
@@ -169,7 +170,7 @@ def _train_epoch(
         sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
         advance(f"loss {terms['loss']:.3f}")
     means = {name: value / config.steps_per_epoch for name, value in sums.items()}
-    return {"epoch": epoch + 1, **means, "learning_rate": learning_rate(config, step), **task.epoch_values()}
+    return {**means, "learning_rate": learning_rate(config, step), **task.epoch_values()}
 
 
 def _step(
@@ -186,7 +187,7 @@ def _step(
     machine.average(gradients)
     norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
     optimizer.step()
-    return {name: float(value) for name, value in terms.items()} | {"loss": float(loss), "gradient_norm": float(norm)}
+    return {name: value.item() for name, value in terms.items()} | {"loss": loss.item(), "gradient_norm": norm.item()}
 
 
 def _judge(done: Fitted, row: Row, model: nn.Module) -> Fitted:

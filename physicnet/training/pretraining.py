@@ -53,7 +53,7 @@ class Pretraining:
         errors = []
         for index in range(len(self._validation)):
             batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
-            errors.append([float(reconstruction_error(level)) for level in self._reconstruct(batch)])
+            errors.append([reconstruction_error(level).item() for level in self._reconstruct(batch)])
         view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
         return {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
 

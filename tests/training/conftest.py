@@ -1,0 +1,95 @@
+"""A tiny analytic field, carried by a known flow, as the data stages leave it; and sizes to match."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from physicnet.config import (
+    ClipConfig,
+    CodebookConfig,
+    CropsConfig,
+    IdentityConfig,
+    LossConfig,
+    MachineConfig,
+    MagnitudeConfig,
+    ModelConfig,
+    NormalizeConfig,
+    TrainConfig,
+)
+from physicnet.data.crops import draw_crops
+from physicnet.data.normalize import normalize
+from physicnet.data.synthetic import Uniform, advected_field
+from physicnet.training.inputs import Inputs
+
+CLIP = ClipConfig(frames_in=3, frames_out=2)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1)
+MODEL = ModelConfig(
+    seed=1,
+    channels=8,
+    code_dim=6,
+    num_codes=12,
+    ema_decay=0.8,
+    revival_threshold=0.5,
+    hidden=8,
+    basis=3,
+    flow_iterations=2,
+)
+CODEBOOK = CodebookConfig(
+    seed=2,
+    epochs=2,
+    steps_per_epoch=3,
+    batch_size=2,
+    learning_rate=0.003,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    commitment=0.25,
+)
+TRAIN = TrainConfig(
+    seed=3,
+    epochs=2,
+    steps_per_epoch=3,
+    batch_size=2,
+    learning_rate=0.003,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    mirror=True,
+    losses=LossConfig(prediction=1.0, prediction_global=0.5, prediction_local=0.5, commitment=0.25, smoothness=0.05),
+    magnitude=MagnitudeConfig(power=0.5, weight=0.1),
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Paths of what the data stages wrote."""
+
+    normalized: Path
+    statistics: Path
+    crops: Path
+
+    @property
+    def inputs(self) -> Inputs:
+        """What both trainings read."""
+        return Inputs.read(self.normalized, self.statistics, self.crops)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """As the stages take them."""
+        return {"normalized": self.normalized, "statistics": self.statistics, "crops": self.crops}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Twenty-five frames of 29 x 33 cells, moving by (1.5, -0.5) pixels per step."""
+    folder = tmp_path_factory.mktemp("data")
+    data = Data(folder / "normalized.zarr", folder / "statistics.json", folder / "crops.csv")
+    advected_field(25, 29, 33, flow=Uniform(1.5, -0.5)).save(folder / "fields.zarr")
+    split = NormalizeConfig(
+        train_fraction=0.5, validation_fraction=0.25, gap=1, transforms={"rate": IdentityConfig(kind="identity")}
+    )
+    normalize(split, CLIP, fields=folder / "fields.zarr", normalized=data.normalized, statistics=data.statistics)
+    draws = CropsConfig(
+        seed=4, view=24, window=16, windows_per_clip=2, train_clips=10, stride=1, min_coverage=0.5, activity_floor=0.1
+    )
+    draw_crops(draws, CLIP, normalized=data.normalized, statistics=data.statistics, crops=data.crops)
+    return data

@@ -1,0 +1,147 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
+
+from physicnet.checkpoint import load_checkpoint
+from physicnet.data.dataset import Batch
+from physicnet.machine import machine
+from physicnet.training import joint
+from physicnet.training.joint import Joint, train
+from physicnet.training.loop import Fitted
+from physicnet.training.losses import PredictionError
+from physicnet.training.pretraining import pretrain
+
+NAMES = ("checkpoint", "history")
+
+
+@pytest.fixture(scope="module")
+def codebook(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("codebook")
+    path = folder / "codebook.safetensors"
+    paths = {"codebook": path, "history": folder / "h.csv", "resume": folder / "resume"}
+    pretrain(CODEBOOK, CLIP, MODEL, MACHINE, **data.paths, **paths, report=lambda *_: None)
+    return path
+
+
+def run(data: Data, codebook: Path, folder: Path, **changes: object) -> Path:
+    checkpoint = folder / "model.safetensors"
+    train(
+        TRAIN.model_copy(update=changes),
+        CLIP,
+        MODEL,
+        MACHINE,
+        **data.paths,
+        codebook=codebook,
+        checkpoint=checkpoint,
+        history=folder / "training.csv",
+        resume=folder / "resume",
+        report=lambda *_: None,
+    )
+    return checkpoint
+
+
+def task_on(data: Data) -> Joint:
+    inputs = data.inputs
+    net = inputs.build(MODEL, CLIP)
+    with torch.no_grad():  # away from the zeros of the untrained experts, behind which nothing moves
+        for parameter in net.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    error = PredictionError.fit(TRAIN.magnitude, inputs.normalizer, inputs.clips)
+    with machine(MACHINE) as on:
+        return Joint(net, TRAIN, CLIP, error, inputs.validation, on)
+
+
+def test_equal_seeds_give_equal_bytes(data: Data, codebook: Path, tmp_path: Path) -> None:
+    first, second = run(data, codebook, tmp_path / "one"), run(data, codebook, tmp_path / "two")
+    assert first.read_bytes() == second.read_bytes()
+    assert run(data, codebook, tmp_path / "three", seed=99).read_bytes() != first.read_bytes()
+
+
+def test_joint_training_starts_from_the_pretrained_codebook(
+    data: Data, codebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: dict[str, torch.Tensor] = {}
+
+    def fit(task: Joint, *_: object, **__: object) -> Fitted:
+        started.update({name: tensor.clone() for name, tensor in task.model.state_dict().items()})
+        return Fitted(started, 1, [{"epoch": 1}])
+
+    monkeypatch.setattr(joint, "fit", fit)
+    run(data, codebook, tmp_path)
+    pretrained = load_checkpoint(codebook).tensors
+    assert len(pretrained) > 10
+    assert all(torch.equal(started[name], tensor) for name, tensor in pretrained.items())
+    untrained = data.inputs.build(MODEL, CLIP).state_dict()
+    assert not torch.equal(untrained["codebook.codes"], started["codebook.codes"])
+
+
+def test_a_codebook_of_another_size_is_refused(data: Data, codebook: Path, tmp_path: Path) -> None:
+    outputs = {"checkpoint": tmp_path / "m", "history": tmp_path / "h", "resume": tmp_path / "r"}
+    larger = MODEL.model_copy(update={"num_codes": 13})
+    with pytest.raises(ValueError, match="codebook.* instead of .*run the codebook stage again"):
+        train(TRAIN, CLIP, larger, MACHINE, **data.paths, codebook=codebook, **outputs, report=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("term", "part"),
+    [
+        ("prediction", "local_level.source"),
+        ("prediction", "global_level.source"),
+        ("prediction", "global_level.flow"),
+        ("prediction", "local_level.flow"),
+        ("prediction_global", "global_level.source"),
+        ("prediction_global", "global_level.flow"),
+        ("prediction_local", "local_level.source"),
+        ("prediction_local", "local_level.detail"),
+        ("commitment", "global_level.encoder"),
+        ("commitment", "local_level.encoder"),
+        ("smoothness", "global_level.flow"),
+        ("smoothness", "local_level.flow"),
+    ],
+)
+def test_each_named_term_moves_its_part(data: Data, term: str, part: str) -> None:
+    task = task_on(data)
+    first, second = (Batch(*(part[None] for part in data.inputs.clips[index])) for index in (0, 5))
+    task.terms(first, 0)  # k-means places a code on every one of its few latents: none is left to commit
+    task.terms(second, 1)[term].backward()
+    module = task.model.get_submodule(part)
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
+
+
+def test_the_terms_are_the_weights_of_the_parameters(data: Data) -> None:
+    task = task_on(data)
+    sample = data.inputs.clips[0]
+    terms = task.terms(Batch(sample.clip[None], sample.windows[None]), 0)
+    assert terms.keys() == TRAIN.losses.model_fields_set
+
+
+def test_validation_compares_with_persistence(data: Data) -> None:
+    scores = task_on(data).validate()
+    assert scores.keys() == {"validation_loss", "validation_global", "validation_persistence"}
+    assert all(score > 0 for score in scores.values())
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path, tmp_path: Path) -> None:
+    whole = run(data, codebook, tmp_path / "whole", epochs=6)
+    killed = tmp_path / "killed"
+    code = (
+        "import sys; from pathlib import Path; from training.conftest import Data; from training.test_joint import run;"
+        "n, s, c, book, folder = map(Path, sys.argv[1:]); run(Data(n, s, c), book, folder, epochs=6)"
+    )
+    paths = [*map(str, data.paths.values()), str(codebook), str(killed)]
+    process = subprocess.Popen([sys.executable, "-c", code, *paths], env=os.environ | {"PYTHONPATH": "tests"})
+    state = killed / "resume" / "state.safetensors"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (killed / "model.safetensors").exists()
+    assert run(data, codebook, killed, epochs=6).read_bytes() == whole.read_bytes()

@@ -1,0 +1,71 @@
+import pytest
+import torch
+from training.conftest import CLIP, Data
+
+from physicnet.config import MagnitudeConfig
+from physicnet.data.dataset import Batch
+from physicnet.model.windows import cut
+from physicnet.normalization import Identity, Normalizer, Standardization
+from physicnet.training.losses import PredictionError, mirror, split_missing
+
+UNITS = Normalizer((Standardization("x", Identity(), mean=1.0, std=2.0),))
+
+
+def error(weight: float) -> PredictionError:
+    return PredictionError(UNITS, power=1.0, weight=weight, scale=torch.full((1, 1, 1), 4.0))
+
+
+def frames(*values: float) -> torch.Tensor:
+    return torch.tensor(values).view(1, 1, 1, 1, -1)
+
+
+def test_prediction_error_by_hand() -> None:
+    forecast, truth, weight = frames(1.0, 2.0, 9.0), frames(0.0, 4.0, -9.0), frames(1.0, 3.0, 0.0)
+    # |f - y| = 1, 2; physical differences 2 and 4, over the scale 0.5 and 1, squared 0.25 and 1
+    by_hand = ((1 + 0.1 * 0.25) * 1 + (2 + 0.1 * 1) * 3) / 4
+    assert error(0.1)(forecast, truth, weight).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_prediction_error_is_zero_where_nothing_counts() -> None:
+    assert error(0.1)(frames(1.0), frames(5.0), frames(0.0)).item() == 0
+
+
+def test_prediction_error_of_a_fractional_power_has_finite_gradients_at_zero() -> None:
+    root = PredictionError(UNITS, power=0.5, weight=1.0, scale=torch.ones(1, 1, 1))
+    forecast = frames(-0.5, 0.3).requires_grad_()  # -0.5 is the physical value 0
+    root(forecast, frames(1.0, -2.0), frames(1.0, 1.0)).backward()
+    assert forecast.grad is not None
+    assert forecast.grad.isfinite().all()
+
+
+def test_scale_is_the_standard_deviation_of_the_training_magnitudes(data: Data) -> None:
+    inputs = data.inputs
+    fitted = PredictionError.fit(MagnitudeConfig(power=1.0, weight=1.0), inputs.normalizer, inputs.clips)
+    every = torch.cat([inputs.clips[index].clip for index in range(len(inputs.clips))])
+    assert fitted.scale.item() == pytest.approx(inputs.normalizer.denormalize(every).std().item(), rel=1e-4)
+
+
+def test_missing_values_become_zero_under_a_mask() -> None:
+    values, observed = split_missing(torch.tensor([[[[[1.0, torch.nan]]]]]))
+    assert values.flatten().tolist() == [1.0, 0.0]
+    assert observed.flatten().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_mirrored_windows_stay_on_their_cells(turn: int) -> None:
+    clip = torch.arange(2 * 3 * 7 * 7.0).view(2, 3, 1, 7, 7)
+    batch = Batch(clip, torch.tensor([[[0, 4], [2, 1]], [[3, 3], [4, 0]]]))
+    turned = mirror(batch, turn, 3)
+    before, after = cut(batch.clip, batch.windows, 3), cut(turned.clip, turned.windows, 3)
+    assert torch.equal(before.flatten(start_dim=3).sort().values, after.flatten(start_dim=3).sort().values)
+
+
+def test_the_eight_turns_differ() -> None:
+    batch = Batch(torch.arange(49.0).view(1, 1, 1, 7, 7), torch.zeros(1, 1, 2, dtype=torch.int64))
+    assert len({tuple(mirror(batch, turn, 3).clip.flatten().tolist()) for turn in range(8)}) == 8
+
+
+def test_oblong_views_are_not_transposed() -> None:
+    batch = Batch(torch.rand(1, CLIP.frames, 1, 5, 7), torch.zeros(1, 1, 2, dtype=torch.int64))
+    assert mirror(batch, 4, 3).clip.shape == batch.clip.shape
+    assert torch.equal(mirror(batch, 4, 3).clip, batch.clip)
