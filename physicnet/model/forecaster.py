@@ -1,6 +1,6 @@
 """What every model and every baseline can do: forecast the frames that follow a few observed ones."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from physicnet.fields import Field
 
 
+@runtime_checkable
 class Forecaster(Protocol):
     """The one interface through which evaluation sees models and baselines."""
 

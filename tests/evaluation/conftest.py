@@ -1,7 +1,6 @@
 """Tiny records of rain, and the normalizer that belongs to them."""
 
 from collections.abc import Callable
-from typing import runtime_checkable
 
 import numpy as np
 import pytest
@@ -9,11 +8,7 @@ import xarray as xr
 from moving import blob
 
 from physicnet.fields import Field
-from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Decibel, Normalizer, Standardization
-
-# beartype checks arguments against protocols with isinstance, which needs this mark on the protocol.
-runtime_checkable(Forecaster)
 
 
 @pytest.fixture(scope="session")
