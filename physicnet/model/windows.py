@@ -63,7 +63,7 @@ def paste(
         part.new_zeros(b, part.shape[1], size[0] * size[1]).scatter_add(2, index.expand_as(part), part)
         for part in (values, weights)
     )
-    blend = (total / weight.clamp(min=1e-6)).view(b, *windows.shape[1:-2], *size)
+    blend = (total / weight.clamp(min=1e-12)).view(b, *windows.shape[1:-2], *size)
     return blend, (weight / FULL).clamp(max=1).view(b, 1, *size)
 
 
