@@ -1,0 +1,101 @@
+"""The source expert: nothing before it has learned, bounded ever after, the same for any horizon."""
+
+import pytest
+import torch
+from drifting import noise
+from torch import Tensor
+
+from physicnet.model.source import BOUND, SourceExpert
+
+LATENT, HIDDEN, BASIS, VARIABLES = 3, 5, 4, 2
+COARSE, FINE = (3, 5), (11, 19)
+
+
+def make_expert(seed: int = 0) -> SourceExpert:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SourceExpert(LATENT, HIDDEN, basis=BASIS, variables=VARIABLES)
+
+
+def make_speaking(scale: float = 1.0) -> SourceExpert:
+    """An expert whose last layer no longer starts at zero."""
+    expert = make_expert()
+    expert.amounts.weight.data = scale * noise(*expert.amounts.weight.shape)
+    expert.amounts.bias.data = scale * noise(*expert.amounts.bias.shape, seed=1)
+    return expert
+
+
+def make_inputs(batch: int = 2) -> tuple[Tensor, Tensor]:
+    return noise(batch, LATENT, *COARSE), noise(batch, BASIS, *FINE, seed=1)
+
+
+def test_the_untrained_expert_adds_nothing_and_takes_no_side():
+    source = make_expert()(*make_inputs(), 3)
+    assert source.value.shape == source.confidence.shape == (2, 3, VARIABLES, *FINE)
+    assert (source.value == 0).all()
+    assert (source.confidence == 0).all()
+
+
+def test_no_source_exceeds_the_bound():
+    source = make_speaking(scale=100.0)(*make_inputs(), 3)
+    assert source.value.abs().max() <= BOUND
+    assert source.value.abs().max() > 0.9 * BOUND
+
+
+@pytest.mark.parametrize("num_leads", [1, 4])
+def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
+    expert, inputs = make_speaking(), make_inputs()
+    few, more = expert(*inputs, num_leads), expert(*inputs, num_leads + 3)
+    torch.testing.assert_close(few.value, more.value[:, :num_leads])
+    torch.testing.assert_close(few.confidence, more.confidence[:, :num_leads])
+
+
+def test_leads_differ():
+    value = make_speaking()(*make_inputs(), 3).value
+    assert (value.diff(dim=1).abs().amax(dim=(0, 2, 3, 4)) > 0.01).all()
+
+
+def test_amounts_weigh_the_detail_as_a_loop_does():
+    expert, (latent, _), detail = make_speaking(scale=0.3), make_inputs(), noise(2, BASIS, *COARSE, seed=2)
+    source = expert(latent, detail, 3)  # detail as coarse as the latent: nothing is interpolated
+    state, drive = torch.tanh(expert.start(latent)), expert.gru.drive(latent)
+    for lead in range(3):
+        state = expert.gru(state, drive)
+        spoken = expert.amounts(state)
+        for c in range(VARIABLES):
+            first = c * (BASIS + 2)
+            value = spoken[:, first + 1].clone()
+            for m in range(BASIS):
+                value += spoken[:, first + 2 + m] * detail[:, m]
+            torch.testing.assert_close(source.value[:, lead, c], 4 * torch.tanh(value / 4))
+            torch.testing.assert_close(source.confidence[:, lead, c], spoken[:, first])
+
+
+def test_small_sources_pass_the_bound_unchanged():
+    expert, (latent, _) = make_expert(), make_inputs()
+    expert.amounts.bias.data[1] = 0.1  # the offset of the first variable
+    value = expert(latent, torch.zeros(2, BASIS, *FINE), 1).value
+    torch.testing.assert_close(value[:, :, 0], torch.full((2, 1, *FINE), 0.1), rtol=1e-3, atol=0)
+    assert (value[:, :, 1] == 0).all()
+
+
+def test_clips_of_a_batch_do_not_see_each_other():
+    expert, (latent, detail) = make_speaking(), make_inputs(batch=3)
+    together, alone = expert(latent, detail, 2), expert(latent[1:2], detail[1:2], 2)
+    torch.testing.assert_close(together.value[1:2], alone.value)
+
+
+def test_gradients_reach_every_parameter_and_both_inputs():
+    expert, (latent, detail) = make_speaking(), make_inputs()
+    latent.requires_grad_()
+    detail.requires_grad_()
+    source = expert(latent, detail, 2)
+    (source.value.sum() + source.confidence.sum()).backward()
+    for name, parameter in [*expert.named_parameters(), ("latent", latent), ("detail", detail)]:
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_untrained_expert_can_start_to_learn():
+    expert = make_expert()
+    expert(*make_inputs(), 2).value.sum().backward()
+    assert expert.amounts.weight.grad.abs().max() > 0
