@@ -96,8 +96,9 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str])
     transcript = Transcript(stage)
 
     def on_line(line: str) -> None:
-        logger.info(line)
         transcript.read(line)
+        if line:
+            logger.info(line)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     status = groups.run(command, environment, on_line)
@@ -143,12 +144,13 @@ def patiently(action: Callable[[], Answer], pause: Callable[[float], object]) ->
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The nested metrics of DVC (file, model, variable, score) as rows of a table."""
-    rows = []
-    for model, variables in metrics.items():
-        if isinstance(variables, Mapping):
-            rows += [{"model": model, "variable": name, **scores} for name, scores in variables.items()]
-    return rows
+    """The means of metrics.json (model, variable, score) as rows of a table; its headline is left out."""
+    return [
+        {"model": model, "variable": variable, **scores}
+        for model, variables in metrics.items()
+        if model != "headline"
+        for variable, scores in variables.items()
+    ]
 
 
 @contextmanager

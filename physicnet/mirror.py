@@ -180,19 +180,19 @@ class StageMirror:
         now = _now()
         trained = {f"dvc.out.{checkpoint}": md5_of(checkpoint)}
 
-        def log_on(run_id: str) -> None:
-            self.store.log_metrics(run_id, read_means(metrics) + read_scores(scores), now)
+        def log_on_this() -> None:
+            self.store.log_metrics(self.run_id, read_means(metrics) + read_scores(scores), now)
 
         def log_on_training() -> None:
             run = self.store.find(trained)
             if run is not None:
-                log_on(run.info.run_id)
+                self.store.log_metrics(run.info.run_id, _of_the_model(read_means(metrics), read_scores(scores)), now)
                 self.store.keep(run.info.run_id, figures)
 
         def log_on_execution() -> None:
             self.store.log_metrics(self.parent_id, read_means(metrics), now)
 
-        self.queue.add("the test scores", lambda: log_on(self.run_id))
+        self.queue.add("the test scores", log_on_this)
         self.queue.add("the test scores and figures on the training's run", log_on_training)
         self.queue.add("the test scores on the execution", log_on_execution)
         self.keep(metrics, scores, figures)
@@ -246,6 +246,12 @@ def read_scores(path: Path) -> list[Metric]:
         for name, value in row.items()
         if name not in keys and _is_finite(value)
     ]
+
+
+def _of_the_model(means: list[Metric], by_lead: list[Metric]) -> list[Metric]:
+    """Leave out the baselines: the table of scores begins with the model."""
+    model = by_lead[0][0].split("/")[1] if by_lead else ""
+    return [metric for metric in means + by_lead if metric[0].split("/")[1] in {model, "headline"}]
 
 
 def _is_finite(value: object) -> bool:

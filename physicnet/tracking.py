@@ -92,6 +92,7 @@ class Store:
         """The parent run of everything below `process`: found, or created with all parameters and the pipeline."""
         tags = process_tags(process) | git_state(self.root, ["dvc.yaml", "params.yaml"])
         with self._lock:
+            name = name or f"pipeline {tags.get('git.commit', '')[:7]}".strip()
             run_id = self.find_or_create({"physicnet.execution": tags["physicnet.process"]}, name, tags)
         if self.client.get_run(run_id).data.params:
             return run_id
@@ -175,7 +176,8 @@ class Store:
 
     def _outcome(self, parent_id: str) -> str:
         children = self.client.search_runs([self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")
-        return "FINISHED" if all(child.info.status == "FINISHED" for child in children) else "FAILED"
+        statuses = {child.info.status for child in children}
+        return "FINISHED" if statuses == {"FINISHED"} else "FAILED"
 
 
 def process_tags(process: psutil.Process) -> dict[str, str]:

@@ -104,6 +104,8 @@ def test_test_scores_reach_the_training_run_that_made_the_checkpoint(store: Stor
         points = store.client.get_metric_history(run_id, "test by lead/ours/rain/rmse")
         assert [(point.step, point.value) for point in points] == [(5, 0.25), (10, 0.5)]
         assert "figures" in {file.path for file in store.client.list_artifacts(run_id)}
+    assert "test by lead/old/rain/rmse" in store.client.get_run(evaluation.run_id).data.metrics
+    assert "test by lead/old/rain/rmse" not in store.client.get_run(training.run_id).data.metrics
     execution = store.client.get_run(evaluation.parent_id)
     assert execution.data.metrics["test/ours/rain/rmse"] == 0.375
     assert execution.info.status == "FINISHED"

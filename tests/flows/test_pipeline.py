@@ -148,5 +148,5 @@ def test_a_stage_waits_until_another_dvc_has_left(project: Path) -> None:
 
 
 def test_metrics_become_rows_with_a_column_for_each_score() -> None:
-    metrics = {"ours": {"rain": {"rmse": 1, "mae": 2}}, "headline": 3}
+    metrics = {"ours": {"rain": {"rmse": 1, "mae": 2}}, "headline": {"rain": {"worst": 3}}}
     assert metric_rows(metrics) == [{"model": "ours", "variable": "rain", "rmse": 1, "mae": 2}]
