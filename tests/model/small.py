@@ -1,0 +1,41 @@
+"""A PhysicNet small enough for tests, before and after its silent last layers were given a voice."""
+
+import torch
+from drifting import noise
+from torch import Tensor
+
+from physicnet.config import ModelConfig
+from physicnet.model.build import build
+from physicnet.model.physicnet import PhysicNet
+
+WINDOW = 8
+CONFIG = {
+    "seed": 3,
+    "channels": 4,
+    "code_dim": 5,
+    "num_codes": 7,
+    "ema_decay": 0.9,
+    "revival_threshold": 0.0,
+    "hidden": 6,
+    "basis": 3,
+    "flow_iterations": 2,
+}
+
+
+def small_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3) -> PhysicNet:
+    config = ModelConfig.model_validate(CONFIG | {"seed": seed})
+    return build(config, variables=variables, frames_in=frames_in, window=WINDOW).eval()
+
+
+def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale: float = 0.2) -> PhysicNet:
+    """A net of which no layer is zero: as if it had been trained."""
+    net = small_net(variables=variables, frames_in=frames_in, seed=seed)
+    for level in (net.global_level, net.local_level):
+        for index, layer in enumerate((level.flow.correction, level.source.amounts)):
+            layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
+            layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 2)
+    return net
+
+
+def corners_of(*pairs: tuple[int, int], batch: int = 1) -> Tensor:
+    return torch.tensor(pairs).expand(batch, len(pairs), 2).clone()

@@ -1,0 +1,65 @@
+"""The default model: its seed, its size, and what it leaves alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from drifting import noise
+from small import small_net
+
+from physicnet.config import load_params
+from physicnet.model.build import build
+from physicnet.model.windows import tile
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def test_the_same_seed_makes_the_same_weights():
+    first, second = small_net().state_dict(), small_net().state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_another_seed_makes_other_weights():
+    first, second = small_net(seed=3).state_dict(), small_net(seed=4).state_dict()
+    for name in ("global_level.encoder.latent.weight", "local_level.source.start.weight", "codebook.codes"):
+        assert not torch.equal(first[name], second[name]), name
+
+
+def test_the_levels_start_with_different_weights():
+    net = small_net()
+    assert not torch.equal(net.global_level.encoder.latent.weight, net.local_level.encoder.latent.weight)
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.random.get_rng_state()
+    small_net()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_weights_do_not_depend_on_the_global_generator():
+    torch.manual_seed(1)
+    first = small_net().state_dict()
+    torch.manual_seed(2)
+    assert all(torch.equal(value, first[name]) for name, value in small_net().state_dict().items())
+
+
+def test_the_default_model_has_less_than_two_million_parameters_and_forecasts():
+    params = load_params(PARAMS)
+    frames_in, window = params.clip.frames_in, params.crops.window
+    variables = len(params.ingest.variables)
+    net = build(params.model, variables=variables, frames_in=frames_in, window=window).eval()
+    assert 500_000 < sum(parameter.numel() for parameter in net.parameters()) < 2_000_000
+    past = noise(1, frames_in, variables, window + 1, window + 3)
+    corners = tile(window + 1, window + 3, window)[None]
+    with torch.no_grad():
+        assert net(past, torch.ones_like(past), corners, 2).frames.shape == (1, 2, *past.shape[2:])
+
+
+@pytest.mark.parametrize(("variables", "frames_in"), [(1, 2), (3, 5)])
+def test_the_encoders_take_values_and_masks_of_all_frames_and_variables(variables, frames_in):
+    net = small_net(variables=variables, frames_in=frames_in)
+    for level in (net.global_level, net.local_level):
+        first = next(layer for layer in level.encoder.modules() if isinstance(layer, torch.nn.Conv2d))
+        assert first.in_channels == 2 * variables * frames_in
+        assert level.source.variables == variables
