@@ -13,6 +13,7 @@ help:  ## show this list
 run: $(BIN)/.installed  ## install, run the six stages on the data in data/raw, print the table of results
 	dvc repro
 	@physicnet table
+	@echo "All runs, their curves and figures, in MLflow:  $(BIN)/physicnet ui"
 
 test: $(BIN)/.installed  ## install, run the gate: format, lint, types, import layers, tests
 	@$(MAKE) --no-print-directory check

@@ -25,6 +25,7 @@ from prefect.states import Completed
 
 from flows.process import ProcessGroups
 from physicnet.mirror import mirrored_execution
+from physicnet.process import end_cleanly_on_sigterm
 
 LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's two messages
 PATIENCE = 3600.0  # seconds to wait for another DVC in this folder: as long as a training may take
@@ -174,4 +175,5 @@ def _leave_artifacts(states: Mapping[str, State]) -> None:
 
 
 if __name__ == "__main__":
+    end_cleanly_on_sigterm()  # else the temporary server of Prefect stays behind
     sys.exit(0 if pipeline(return_state=True).is_completed() else 1)

@@ -167,7 +167,8 @@ class Store:
     def server_command(self, port: int) -> list[str]:
         """Arguments of Python that serve the user interface of this store on this machine alone."""
         self.close_abandoned()
-        return ["-m", "mlflow", "server", "--backend-store-uri", self.uri, "--host", "127.0.0.1", "--port", str(port)]
+        where = ["--backend-store-uri", self.uri, "--host", "127.0.0.1", "--port", str(port)]
+        return ["-m", "mlflow", "server", *where, "--workers", "1"]
 
     @property
     def page(self) -> str:
