@@ -25,8 +25,9 @@ check: $(BIN)/.installed  ## the gate, on what is installed
 	lint-imports
 	pytest
 
-figures: $(BIN)/.installed  ## redraw the figures of the README from the last run
+figures: $(BIN)/.installed  ## redraw the figures and the table of the README from the last run
 	python docs/draw_architecture.py
+	python docs/write_results.py
 
 # uv installs in a tenth of pip's time; pip is the way that works wherever uv does not.
 # uv does not read pip's settings, so a folder of wheels that pip is told of is handed on.
