@@ -159,7 +159,7 @@ def ui(port: Annotated[int, typer.Option(help="on this machine alone")] = 5000) 
     if store.uri.startswith("http"):
         typer.echo(f"The runs are on the server of MLFLOW_TRACKING_URI: {store.place}{store.page}")
         return
-    typer.echo(f"In a few seconds: http://127.0.0.1:{port}{store.page}  (end with Ctrl-C)")
+    typer.echo(f"All runs, within a minute: http://127.0.0.1:{port}{store.page}  (end with Ctrl-C)")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # halves the memory
     os.execv(sys.executable, [sys.executable, *store.server_command(port)])
 
