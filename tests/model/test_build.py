@@ -31,17 +31,14 @@ def test_the_levels_start_with_different_weights():
     assert not torch.equal(net.global_level.encoder.latent.weight, net.local_level.encoder.latent.weight)
 
 
-def test_the_global_generator_is_left_alone():
-    before = torch.random.get_rng_state()
-    small_net()
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_weights_do_not_depend_on_the_global_generator():
-    torch.manual_seed(1)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_global_generator_has_no_say_and_is_left_alone(seed):
     first = small_net().state_dict()
-    torch.manual_seed(2)
-    assert all(torch.equal(value, first[name]) for name, value in small_net().state_dict().items())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        assert all(torch.equal(value, first[name]) for name, value in small_net().state_dict().items())
+        assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_the_default_model_has_less_than_two_million_parameters_and_forecasts():

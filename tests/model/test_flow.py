@@ -61,6 +61,14 @@ def test_missing_values_do_not_matter():
     assert torch.equal(expert(polluted, observed, flow, context), expert(past * observed, observed, flow, context))
 
 
+def test_the_edge_of_coverage_is_no_motion():
+    expert, past, observed = make_correcting(), drift((2.0, 1.0), 3, (32, 40)), torch.ones(1, 3, 1, 32, 40)
+    observed[..., 20:] = 0  # whole blocks of the expert's grid, so that their means are the same either way
+    flow, context = uniform((1.0, 1.0), (32, 40)), noise(1, CONTEXT, 8, 10)
+    masked, unmasked = (expert(past * observed, mask, flow, context) for mask in (observed, torch.ones_like(past)))
+    assert (masked - unmasked)[..., :20].abs().max() > 0.01
+
+
 @pytest.mark.parametrize(("frames", "variables", "size"), [(2, 1, (9, 11)), (5, 3, (16, 7))])
 def test_any_number_of_frames_variables_and_cells_is_taken(frames, variables, size):
     past = noise(2, frames, variables, *size)
@@ -86,12 +94,12 @@ def test_the_untrained_expert_can_start_to_learn():
 
 def test_an_expert_learns_to_read_the_motion_from_the_frames():
     expert, context = make_expert(), noise(1, CONTEXT, 9, 11).expand(2, -1, -1, -1)
-    past = torch.cat((drift((2.0, -1.0), 3, SIZE), drift((-2.0, 1.0), 3, SIZE)))  # no one answer fits both
-    truth = torch.cat((uniform((2.0, -1.0), SIZE), uniform((-2.0, 1.0), SIZE)))
+    past = torch.cat((drift((2.0, -1.0), 3, (17, 21)), drift((-2.0, 1.0), 3, (17, 21))))  # no one answer fits both
+    truth = torch.cat((uniform((2.0, -1.0), (17, 21)), uniform((-2.0, 1.0), (17, 21))))
     optimizer = torch.optim.Adam(expert.parameters(), lr=0.02)
     errors = []
-    for _ in range(30):
-        refined = expert(past, torch.ones_like(past), torch.zeros(2, 2, *SIZE), context)
+    for _ in range(25):
+        refined = expert(past, torch.ones_like(past), torch.zeros(2, 2, *(17, 21)), context)
         error = (refined - truth).square().mean()
         optimizer.zero_grad()
         error.backward()

@@ -9,7 +9,7 @@ from torch import Tensor
 from physicnet.model import physicnet
 from physicnet.model.physicnet import MARGIN, Present, grow, mostly_observed, observe
 from physicnet.model.warp import carry, trajectories
-from physicnet.model.windows import tile
+from physicnet.model.windows import paste, tile
 
 SIZE = (33, 41)
 CORNERS = corners_of((0, 0), (12, 7), (14, 11), (25, 33))
@@ -82,6 +82,18 @@ def test_a_missing_value_is_not_a_zero():
     as_missing, as_zero = (net(past, mask, CORNERS, 2) for mask in (observed, whole(past)))
     assert (as_missing.flow - as_zero.flow).abs().max() > 0.1
     assert (as_missing.frames - as_zero.frames).abs().max() > 0.1
+
+
+def test_the_flow_experts_are_told_what_was_observed():
+    net, past, observed, told = small_net(), drift((1.0, 2.0), 3, SIZE), holes(1, 3, 1, *SIZE), []
+    for level in (net.global_level, net.local_level):
+        level.flow.register_forward_pre_hook(lambda _, inputs: told.append(inputs[:2]))
+    net(past * observed, observed, corners_of((12, 14)), 1)
+    present = observe(past * observed, observed)
+    assert torch.equal(told[0][0], past * observed)
+    assert torch.equal(told[0][1], observed)
+    assert torch.equal(told[1][0], present.frames[..., 12:20, 14:22])
+    assert torch.equal(told[1][1], present.observed[..., 12:20, 14:22])
 
 
 def test_every_frame_counts():
@@ -159,14 +171,38 @@ def test_without_a_window_nearby_the_global_level_speaks_alone():
     assert (prediction.frames - prediction.global_frames)[..., inside].abs().max() > 0.01
 
 
-def test_the_gate_follows_the_confidence_of_the_levels():
+@pytest.mark.parametrize("global_confidence", [0.0, -2.0])
+def test_the_gate_follows_the_confidence_of_the_levels(global_confidence):
     net, past = small_net(), drift((0.5, -0.5), 3, SIZE)
-    gates = []
-    for local_confidence in (-20.0, 0.0, 20.0):
+    net.global_level.source.amounts.bias.data[0] = global_confidence
+    for local_confidence in (-20.0, 1.0, 20.0):
         net.local_level.source.amounts.bias.data[0] = local_confidence
-        gates.append(net(past, whole(past), corners_of((12, 14)), 1).gate[0, 0, 0, 15:17, 17:19])
-    for gate, expected in zip(gates, (0.0, 0.5, 1.0), strict=True):
-        torch.testing.assert_close(gate, torch.full((2, 2), expected), rtol=0, atol=1e-4)
+        gate = net(past, whole(past), corners_of((12, 14)), 1).gate[0, 0, 0, 15:17, 17:19]
+        expected = torch.sigmoid(torch.tensor(local_confidence - global_confidence)).expand(2, 2)
+        torch.testing.assert_close(gate, expected, rtol=0, atol=1e-4)
+
+
+def test_the_code_enters_the_source():
+    net, past = speaking_net(), drift((1.0, 2.0), 3, SIZE)
+    for level in (net.global_level, net.local_level):
+        present = observe(past, whole(past))
+        encoded = level.encode(present)
+        quantized = net.quantize(encoded, present)
+        code = quantized.code.detach().requires_grad_()
+        level.forecast(encoded, quantized._replace(code=code), 2).value.sum().backward()
+        assert code.grad.abs().max() > 0
+
+
+def test_windows_turn_the_flow_as_far_as_they_are_present(monkeypatch):
+    net, past, first = small_net(), noise(1, 3, 1, *SIZE), uniform((0.5, 1.0), SIZE)
+    monkeypatch.setattr(physicnet, "estimate_flow", lambda *_: first)
+    net.global_level.flow.correction.bias.data = torch.tensor([50.0, 0.0])  # one cell of its grid, 4 pixels, twice
+    wide = net(past, whole(past), corners_of((12, 14)), 1)
+    torch.testing.assert_close(wide.flow, first + uniform((8.0, 0.0), SIZE))
+    net.local_level.flow.correction.bias.data = torch.tensor([0.0, -50.0])  # 2 pixels, twice
+    turned = net(past, whole(past), corners_of((12, 14)), 1).flow - wide.flow
+    _, presence = paste(torch.zeros(1, 1, WINDOW, WINDOW), corners_of((12, 14)), SIZE)
+    torch.testing.assert_close(turned, presence * uniform((0.0, -4.0), SIZE), rtol=0, atol=1e-4)
 
 
 def test_cells_that_come_from_outside_the_view_are_known(monkeypatch):
