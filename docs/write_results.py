@@ -58,7 +58,7 @@ def table(variable: str, scores: pd.DataFrame) -> str:
     """Return a Markdown table of one variable: a block of rows per score, a row per model, a column per lead."""
     units = str(scores["units"].iloc[0])
     scores = scores[scores["lead_minutes"].isin(MINUTES)]
-    leads = [labels.lead(minutes) for minutes in sorted(scores["lead_minutes"].unique())]
+    leads = [labels.lead(float(minutes)) for minutes in sorted(scores["lead_minutes"].unique())]
     lines = [f"| {variable} | | {' | '.join(leads)} |", "|---|---|" + "--:|" * len(leads)]
     for name in ["rmse", "mae", *labels.defined(scores, "csi_")]:
         lines += score_rows(scores, name, labels.score_title(name, units))

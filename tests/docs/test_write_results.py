@@ -1,0 +1,92 @@
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from physicnet.fields import DataError
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("write_results", ROOT / "docs" / "write_results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def scores() -> pd.DataFrame:
+    rows = [
+        ("physicnet", 1, 5, 0.25, 0.8),
+        ("physicnet", 2, 10, 0.5, 0.7),
+        ("physicnet", 3, 15, 0.5, 0.6),
+        ("persistence", 1, 5, 0.5, 0.9),
+        ("persistence", 2, 10, 0.75, 0.8),
+        ("persistence", 3, 15, 0.75, 0.6),
+    ]
+    table = pd.DataFrame(rows, columns=["model", "lead", "lead_minutes", "rmse", "csi_0.5"])
+    return table.assign(
+        variable="rain",
+        units="mm h-1",
+        mae=table["rmse"],
+        skill=0.75,
+        skill_low=0.7,
+        skill_high=0.8,
+        csi_2=float("nan"),
+    )
+
+
+def test_the_table_shows_the_chosen_leads_with_the_best_in_bold(script: ModuleType) -> None:
+    lines = script.table("rain", scores()).splitlines()
+    assert lines[0] == "| rain | | 5 min | 15 min |"
+    assert lines[2] == "| RMSE (mm h⁻¹) | PhysicNet | **0.250** | **0.500** |"
+    assert lines[3] == "|  | Persistence | 0.500 | 0.750 |"
+    assert lines[6:8] == [
+        "| CSI 0.5 mm h⁻¹ | PhysicNet | 0.800 | **0.600** |",
+        "|  | Persistence | **0.900** | **0.600** |",
+    ]
+
+
+def test_the_skill_carries_its_interval(script: ModuleType) -> None:
+    last = script.table("rain", scores()).splitlines()[-1]
+    assert last == "| Skill (95 % interval) | PhysicNet | 0.75 (0.70 to 0.80) | 0.75 (0.70 to 0.80) |"
+
+
+def test_the_report_says_from_where_the_forecasts_start(script: ModuleType, tmp_path: Path) -> None:
+    scores().to_csv(tmp_path / "scores.csv", index=False)
+    times = ["2010-08-26 06:10:00", "2010-08-26 06:05:00", "2010-08-26 06:10:00"]
+    pd.DataFrame({"time": times}).to_csv(tmp_path / "origins.csv", index=False)
+    assert script.report(tmp_path).startswith("2 forecast origins, 2010-08-26 06:05 to 2010-08-26 06:10 UTC.")
+
+
+def test_only_the_block_between_the_marks_changes(script: ModuleType) -> None:
+    text = "before\n<!-- results -->\nold\n<!-- /results -->\nafter\n"
+    assert script.filled(text, "new") == "before\n<!-- results -->\nnew\n<!-- /results -->\nafter\n"
+
+
+def test_a_text_without_marks_is_refused(script: ModuleType) -> None:
+    with pytest.raises(DataError, match="must hold <!-- results -->"):
+        script.filled("no marks", "new")
+
+
+def test_a_report_without_results_is_refused(script: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"scores\.csv does not exist"):
+        script.report(tmp_path)
+
+
+def test_the_readme_has_the_marks(script: ModuleType) -> None:
+    assert "new" in script.filled((ROOT / "README.md").read_text(encoding="utf-8"), "new")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"(?<!!)\[[^]]*\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert dead == []
