@@ -97,9 +97,7 @@ class Store:
         if self.client.get_run(run_id).data.params:
             return run_id
         self.close_abandoned()
-        for file in ("dvc.yaml", "params.yaml"):
-            if (self.root / file).exists():
-                self.client.log_artifact(run_id, str(self.root / file))
+        self._keep_text(run_id, "dvc.yaml", "params.yaml")
         self.log_params(run_id, flatten(load_params(self.root / "params.yaml").model_dump(), "."))
         return run_id
 
@@ -152,8 +150,7 @@ class Store:
             made = self.find({"dvc.stage": name, "dvc.key": entry.key})
             if made is not None:
                 self.client.set_tag(run_id, f"dvc.{name}.run", made.info.run_id)
-        if (self.root / "dvc.lock").exists():
-            self.client.log_artifact(run_id, str(self.root / "dvc.lock"))
+        self._keep_text(run_id, "dvc.lock")
 
     def close_abandoned(self) -> None:
         """End the runs whose process on this machine is gone: stages as killed, executions by their stages' ends."""
@@ -174,6 +171,12 @@ class Store:
     def page(self) -> str:
         """The page of the user interface that compares the runs, below the server's address."""
         return f"/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART"
+
+    def _keep_text(self, run_id: str, *names: str) -> None:
+        """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""
+        for name in names:
+            if (self.root / name).exists():
+                self.client.log_text(run_id, (self.root / name).read_text(encoding="utf-8"), f"{name}.txt")
 
     def _outcome(self, parent_id: str) -> str:
         children = self.client.search_runs([self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")

@@ -50,7 +50,7 @@ def test_an_execution_holds_parameters_and_pipeline_once(store: Store) -> None:
     run = store.client.get_run(run_id)
     assert run.info.run_name == "tests"
     assert run.data.params["train.losses.prediction"] == "1.0"
-    assert {file.path for file in store.client.list_artifacts(run_id)} >= {"dvc.yaml", "params.yaml"}
+    assert {file.path for file in store.client.list_artifacts(run_id)} >= {"dvc.yaml.txt", "params.yaml.txt"}
 
 
 def test_a_run_is_found_by_its_tags_before_it_is_created(store: Store) -> None:
@@ -100,7 +100,7 @@ def test_an_execution_links_the_run_that_made_each_stage(store: Store) -> None:
     assert tags["dvc.crops.key"] == entry.key
     assert tags["dvc.crops.run"] == maker
     assert "dvc.train.run" not in tags
-    assert [file.path for file in store.client.list_artifacts(run_id)] == ["dvc.lock"]
+    assert [file.path for file in store.client.list_artifacts(run_id)] == ["dvc.lock.txt"]
 
 
 @pytest.mark.parametrize(("stage_ended", "execution_ended"), [("FINISHED", "FINISHED"), (None, "FAILED")])
