@@ -89,6 +89,9 @@ def plan() -> tuple[dict[str, list[str]], set[str]]:
 def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str]) -> str:
     """Run `dvc repro` for one stage alone, its output going to the task's log; return Ran, Cached or Unchanged.
 
+    DVC gives its lock away while the stage's command runs and may fail to get it back: what the command did is then
+    not recorded, and has to be done again.
+
     Raises:
         LockError: if another DVC is at work in this folder.
         StageFailedError: if the stage fails.
@@ -104,7 +107,9 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str])
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     status = groups.run(command, environment, on_line)
     if status != 0 and transcript.is_locked:
-        raise LockError(f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; see `dvc.lock` in .dvc/tmp")
+        raise LockError(
+            f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; .dvc/tmp/rwlock names its process"
+        )
     if status != 0:
         raise StageFailedError(f"stage {stage!r} failed with exit status {status}; the log above tells why")
     return transcript.outcome
@@ -126,7 +131,7 @@ class Transcript:
         for beginning, outcome in self._outcomes.items():
             if line.startswith(beginning):
                 self.outcome = outcome
-        if self.outcome == "Unchanged" and any(message in line for message in LOCKED):
+        if line.startswith("ERROR:") and any(message in line for message in LOCKED):
             self.is_locked = True
 
 

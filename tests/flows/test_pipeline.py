@@ -113,6 +113,27 @@ def test_the_transcript_knows_what_dvc_did_with_this_stage() -> None:
         assert not transcript.is_locked
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERROR: Unable to acquire lock. Most likely another DVC process is running",
+        "ERROR: failed to reproduce 'train': Unable to acquire lock. Most likely another DVC process is running",
+        "ERROR: 'models/model' is busy, it is being blocked by:",
+    ],
+)
+def test_the_transcript_knows_dvcs_words_for_a_lock_before_and_after_the_command(line: str) -> None:
+    transcript = Transcript("train")
+    for each in ("Running stage 'train':", line):
+        transcript.read(each)
+    assert transcript.is_locked
+
+
+def test_a_stage_that_speaks_of_locks_is_not_dvc() -> None:
+    transcript = Transcript("train")
+    transcript.read("could not open the database: Unable to acquire lock")
+    assert not transcript.is_locked
+
+
 def test_a_lock_is_waited_for_with_growing_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.random, "uniform", lambda *_: 1.0)
     pauses: list[float] = []
