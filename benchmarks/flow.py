@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float32, Float64
 from rich.console import Console
 
-from physicnet.config import load_params
+from physicnet.config import ConfigError, load_params
 from physicnet.data.crops import starts
 from physicnet.evaluation import pooling
 from physicnet.evaluation.baselines import DECLUSTERING, Climatology, Persistence, pysteps_methods
@@ -86,7 +86,7 @@ def flows(normalizer: Normalizer) -> dict[str, FlowOf]:
     found["TV-L1"] = partial(tvl1_flow, normalizer=normalizer)
     try:
         pysteps_methods()
-    except ModuleNotFoundError as error:
+    except ConfigError as error:
         Console(stderr=True).print(f"Without Lucas–Kanade: {error}", markup=False)
     else:
         found["Lucas–Kanade"] = partial(lucas_kanade_flow, normalizer=normalizer)

@@ -31,7 +31,7 @@ Resume = Annotated[Path, typer.Option(help="folder that holds the state of an in
 
 @app.command()
 def ingest(raw: In, fields: Out, catalogue: Out) -> None:
-    """Read the NetCDF files into one field; quarantine what cannot be understood."""
+    """Read the NetCDF files onto one grid, one clock and one unit per variable."""
     params = _begin()
     from physicnet.data import ingest as stage
     from physicnet.mirror import mirrored

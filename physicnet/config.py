@@ -106,7 +106,7 @@ class CropsConfig(Section):
 
     seed: Index
     view: Count
-    window: Count
+    window: Annotated[int, Field(ge=2)]
     windows_per_clip: Count
     train_clips: Count
     stride: Count
@@ -115,7 +115,7 @@ class CropsConfig(Section):
 
 
 class MachineConfig(Section):
-    """Device, precision and threads of the stages that train or run the model."""
+    """Device and threads of the stages that train or run the model; `precision` is that of the training steps."""
 
     device: str
     precision: Literal["float32", "bfloat16"]
@@ -182,7 +182,7 @@ class LossConfig(Section):
 
 
 class TrainConfig(TrainingConfig):
-    """Joint training; with `mirror`, clips are also seen mirrored and transposed, for fields without a preferred way."""
+    """Joint training; `mirror` also shows clips mirrored and transposed, for fields without a preferred direction."""
 
     mirror: bool
     losses: LossConfig

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Int64
 
+from physicnet.config import ConfigError
 from physicnet.evaluation.extrapolation import (
     carry,
     flow_between,
@@ -143,7 +144,7 @@ class LucasKanade:
     """The last frame carried along pysteps' Lucas-Kanade motion field by pysteps' semi-Lagrangian extrapolation.
 
     Raises:
-        ModuleNotFoundError: at once if pysteps, or OpenCV that its motion field needs, is not installed.
+        ConfigError: at once if pysteps, or OpenCV that its motion field needs, is not installed.
     """
 
     name = "lucas_kanade"
@@ -170,14 +171,14 @@ def pysteps_methods() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return pysteps' Lucas-Kanade motion field and its semi-Lagrangian extrapolation.
 
     Raises:
-        ModuleNotFoundError: if pysteps, or OpenCV that the motion field needs, is not installed.
+        ConfigError: if pysteps, or OpenCV that the motion field needs, is not installed.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pysteps prints where its settings are
             import cv2  # noqa: F401
             from pysteps import extrapolation, motion
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise ConfigError(
             f"the baseline lucas_kanade needs {error.name}, which is not installed: run "
             "pip install -e '.[baselines]', or take lucas_kanade out of evaluate.baselines in params.yaml"
         ) from error

@@ -49,7 +49,7 @@ def evaluate(
 
     Raises:
         DataError: if the test part holds no clip, or a forecast cannot be scored.
-        ModuleNotFoundError: if a baseline is asked for whose package is not installed.
+        ConfigError: if a baseline is asked for whose package is not installed.
     """
     from physicnet.model.rollout import ModelForecaster  # here, so that baselines can be compared without torch
 

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from physicnet.checkpoint import CheckpointError
 from physicnet.model.codebook import Quantized
 from physicnet.model.encoder import conv
 from physicnet.model.motion import shrink
@@ -88,13 +89,13 @@ def load_pretrained(net: PhysicNet, tensors: Mapping[str, Tensor]) -> None:
     """Start `net` from what pretraining learned.
 
     Raises:
-        ValueError: if the tensors are not exactly the encoders and the codebook of such a model.
+        CheckpointError: if the tensors are not exactly the encoders and the codebook of such a model.
     """
     expected = {name: tensor.shape for name, tensor in pretrained_part(net).items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if found != expected:
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ValueError(
+        raise CheckpointError(
             f"the pretrained codebook does not fit the model, e.g. {differing[0]}: "
             f"{found.get(differing[0])} instead of {expected.get(differing[0])}; run the codebook stage again"
         )

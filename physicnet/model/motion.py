@@ -25,7 +25,9 @@ FALLBACK = 0.05  # weight of the mean over the frame, which decides where neithe
 DOUBT = 1e-5  # count of terms below which the mean error of a shift is that of all shifts
 SHARPNESS = 12.0  # of the soft minimum over the shifts
 REFINEMENTS = ((4, 3.0), (2, 5.0))  # cells per cell, and the window's standard deviation in them
+FINE = 5.0  # standard deviation of the windows in which passing motion is seen, cells of the frame
 DAMPING = 0.02  # of the normal equations, relative to their mean trace
+RECENCY = 1 / 3  # weight of a pair of frames, relative to the pair after it
 LONGEST_STEP = 1.5  # cells; a linearisation reaches no farther
 
 
@@ -37,6 +39,14 @@ def estimate_flow(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t
         flow = resize(flow, frames.shape[-2:])
         flow = flow + factor * lucas_kanade(frames, seen, flow / factor, width).step
     return resize(flow, past.shape[-2:])
+
+
+@torch.no_grad()
+def passing_flow(
+    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], flow: Float[Tensor, "b 2 h w"]
+) -> Float[Tensor, "b 2 h w"]:
+    """What the frames see of motion on finer scales than `flow` tells: it is real, and does not last."""
+    return lucas_kanade(past, observed, flow, FINE).step
 
 
 def shrink(
@@ -120,7 +130,9 @@ def lucas_kanade(
     gx, gy = _gradient((carried + late) / 2)
     change = late - carried
     products = torch.stack((gx * gx, gx * gy, gy * gy, gx * change, gy * change), dim=1) * valid[:, None]
-    terms = blur(rearrange(products, "(b t) n c h w -> b (t c) n h w", b=b).sum(dim=1), width)
+    recent = RECENCY ** torch.arange(t - 2, -1, -1, device=frames.device, dtype=frames.dtype)  # of each pair
+    products = rearrange(products, "(b t) n c h w -> b n c h w t", b=b) @ (recent / recent.mean())
+    terms = blur(products.sum(dim=2), width)
     return _solve(terms)
 
 

@@ -27,13 +27,15 @@ from torch.nn import functional as F
 from physicnet.model.codebook import Codebook, Quantized
 from physicnet.model.encoder import Detail, Encoded, Encoder
 from physicnet.model.flow import FlowExpert
-from physicnet.model.motion import estimate_flow
+from physicnet.model.motion import blur, estimate_flow, passing_flow
 from physicnet.model.source import Source, SourceExpert
 from physicnet.model.warp import carry, resize, sample_observed, trajectories
 from physicnet.model.windows import cut, paste
 
 MARGIN = 0.5  # standard deviations; how far a forecast may leave the range of its past
 SHARPNESS = 10.0  # of that limit, per standard deviation
+INFLOW = 8.0  # cells; standard deviation of the neighbourhood from which missing cells are continued
+FARAWAY = 0.01  # share of observed neighbours below which the continuation fades to the mean
 
 
 class Present(NamedTuple):
@@ -113,10 +115,11 @@ class PhysicNet(nn.Module):
         gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
         fused_flow = flow + presence * local_turn
         fused_source = torch.lerp(source.value, local_value, gate)
-        paths = trajectories(fused_flow, num_leads)  # b k 2 h w
+        passing = passing_flow(past, observed, fused_flow)  # b 2 h w
+        paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
-            frames=carry(grow(past, fused_source), paths),
-            global_frames=carry(grow(past, source.value), trajectories(flow, num_leads)),
+            frames=carry(grow(past, observed, fused_source), paths),
+            global_frames=carry(grow(past, observed, source.value), trajectories(flow, num_leads, passing=passing)),
             flow=fused_flow,
             gate=gate,
             reach=carry(presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
@@ -150,14 +153,25 @@ def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
     return Present(flow, torch.stack(frames, dim=1), torch.stack(masks, dim=1))
 
 
-def grow(past: Float[Tensor, "b t c h w"], source: Float[Tensor, "b k c h w"]) -> Float[Tensor, "b k c h w"]:
-    """The last frame with the source of each lead, softly kept within what the past of the clip has shown.
+def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Continue a frame from what was observed into what was not, fading to the mean (0) far away.
+
+    Something must flow in from beyond the coverage; the observed neighbourhood is its best guess.
+    """
+    guess = blur(frame * observed, INFLOW) / (blur(observed, INFLOW) + FARAWAY)
+    return torch.lerp(guess, frame, observed)
+
+
+def grow(
+    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], source: Float[Tensor, "b k c h w"]
+) -> Float[Tensor, "b k c h w"]:
+    """The last frame, completed, with the source of each lead, softly kept within what the past of the clip showed.
 
     A few cells of a young model would otherwise explode, and physical values are exponential in ours.
     """
     low, high = (extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax))  # b 1 c 1 1
     low, high = low - MARGIN, high + MARGIN
-    value = past[:, -1:] + source
+    value = complete(past[:, -1], observed[:, -1])[:, None] + source
     return high - F.softplus(high - low - F.softplus(value - low, SHARPNESS), SHARPNESS)
 
 

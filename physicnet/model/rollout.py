@@ -22,7 +22,7 @@ class ModelForecaster:
     name = "physicnet"
 
     def __init__(self, net: PhysicNet, normalizer: Normalizer, clip: ClipConfig, device: torch.device) -> None:
-        self.net = net.to(device).eval()
+        self.net = net.to(device, memory_format=torch.channels_last).eval()
         self.normalizer = normalizer
         self.frames_in = clip.frames_in
         self.frames_out = clip.frames_out

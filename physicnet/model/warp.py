@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+FADE = 0.3  # share of the passing flow that is left one lead later (measured: docs/decisions/0003)
+
 
 def sample(
     field: Float[Tensor, "b c h w"], displacement: Float[Tensor, "b 2 h w"], *, padding: str = "border"
@@ -46,16 +48,19 @@ def sample_observed(
     return torch.where(share > 1e-3, value / share.clamp(min=1e-3), 0.0), share
 
 
-def trajectories(flow: Float[Tensor, "b 2 h w"], num_leads: int) -> Float[Tensor, "b k 2 h w"]:
-    """Backward displacements of leads 1..num_leads in a flow that stays as it is over the horizon.
+def trajectories(
+    flow: Float[Tensor, "b 2 h w"], num_leads: int, *, passing: Float[Tensor, "b 2 h w"] | None = None
+) -> Float[Tensor, "b k 2 h w"]:
+    """Backward displacements of leads 1..num_leads in a flow that stays and a `passing` one that fades lead by lead.
 
     Each step goes back along the velocity at its own midpoint (Staniforth and Côté 1991, eq. 10, one iteration):
-    d_k(x) = s(x) + d_{k-1}(x + s(x)) with s(x) = -v(x - v(x)/2).
+    d_k(x) = s_k(x) + d_{k-1}(x + s_k(x)) with s_k(x) = -v_k(x - v_k(x)/2) and v_k = flow + FADE^(k-1) passing.
     """
-    step = -sample(flow, -flow / 2)
-    displacements = [step]
-    for _ in range(num_leads - 1):
-        displacements.append(step + sample(displacements[-1], step))
+    displacements: list[Tensor] = []
+    for lead in range(num_leads):
+        velocity = flow if passing is None else flow + FADE**lead * passing
+        step = -sample(velocity, -velocity / 2)
+        displacements.append(step + sample(displacements[-1], step) if displacements else step)
     return torch.stack(displacements, dim=1)
 
 

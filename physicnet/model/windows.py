@@ -8,6 +8,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from physicnet.fields import DataError
+
 FULL = 0.25  # sum of weights from which on windows fully speak
 
 
@@ -15,10 +17,10 @@ def tile(height: int, width: int, window: int) -> Int[Tensor, "n 2"]:
     """Corners (row, column) of windows that cover a frame and overlap by at least half.
 
     Raises:
-        ValueError: if the frame is smaller than the window.
+        DataError: if the frame is smaller than the window.
     """
     if min(height, width) < window:
-        raise ValueError(f"a frame of {height} x {width} cells is smaller than a local window of {window} x {window}")
+        raise DataError(f"a frame of {height} x {width} cells is smaller than a local window of {window} x {window}")
     rows, cols = (_starts(length, window) for length in (height, width))
     return torch.cartesian_prod(rows, cols)
 

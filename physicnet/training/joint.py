@@ -113,14 +113,14 @@ def train(
     """Write the model of the best validation, and one row per epoch.
 
     Raises:
-        ValueError: if the pretrained codebook is of a model of another size.
+        CheckpointError: if the pretrained codebook is of a model of another size.
     """
     inputs = Inputs.read(normalized, statistics, crops)
     sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
         net = inputs.build(model, clip)
         load_pretrained(net, load_checkpoint(codebook).tensors)
-        net = net.to(on.device)
+        net = net.to(on.device, memory_format=torch.channels_last)
         error = PredictionError.fit(config.magnitude, inputs.normalizer, inputs.clips)
         task = Joint(net, config, clip, error, inputs.validation, on)
         key = key_of(sections, [normalized, statistics, crops, codebook])

@@ -87,7 +87,8 @@ def pretrain(
     inputs = Inputs.read(normalized, statistics, crops)
     sections = {"codebook": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
-        autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model).to(on.device)
+        autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model)
+        autoencoder = autoencoder.to(on.device, memory_format=torch.channels_last)
         task = Pretraining(autoencoder, clip, config.commitment, inputs.validation, on)
         key = key_of(sections, [normalized, statistics, crops])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)

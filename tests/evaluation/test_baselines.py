@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from moving import blob
 
+from physicnet.config import ConfigError
 from physicnet.evaluation.baselines import (
     Advection,
     Climatology,
@@ -83,7 +84,7 @@ def test_lucas_kanade_names_the_package_it_lacks_and_the_remedy(
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match=rf"needs {missing}.*pip install -e '.\[baselines\]'"):
+    with pytest.raises(ConfigError, match=rf"needs {missing}.*pip install -e '.\[baselines\]'"):
         LucasKanade(normalizer, np.zeros((1, 2, 2), np.float32))
 
 

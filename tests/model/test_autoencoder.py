@@ -2,6 +2,7 @@ import pytest
 import torch
 from training.conftest import CLIP, MODEL
 
+from physicnet.checkpoint import CheckpointError
 from physicnet.model.autoencoder import Autoencoder, Decoder, load_pretrained, pretrained_part
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
@@ -45,5 +46,5 @@ def test_tensors_that_do_not_fit_are_refused(change: str) -> None:
         tensors["codebook.more"] = torch.zeros(1)
     else:
         tensors["codebook.codes"] = torch.zeros(3, 3)
-    with pytest.raises(ValueError, match="does not fit the model, e.g. codebook.*run the codebook stage again"):
+    with pytest.raises(CheckpointError, match="does not fit the model, e.g. codebook.*run the codebook stage again"):
         load_pretrained(net(), tensors)

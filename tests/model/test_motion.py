@@ -8,7 +8,7 @@ from drifting import drift, holes, noise, uniform
 from torch import Tensor
 
 from physicnet.model import motion
-from physicnet.model.motion import blur, estimate_flow, lucas_kanade, match, shrink
+from physicnet.model.motion import blur, estimate_flow, lucas_kanade, match, passing_flow, shrink
 
 SIZE = (71, 83)
 
@@ -196,3 +196,16 @@ def test_a_blurred_point_is_a_bell():
     rows, cols = torch.meshgrid(torch.arange(21.0) - 9, torch.arange(25.0) - 12, indexing="ij")
     expected = torch.exp(-(rows**2 + cols**2) / (2 * 2.5**2)) / (2 * math.pi * 2.5**2)
     torch.testing.assert_close(blur(point, 2.5), expected)
+
+
+def test_passing_motion_is_what_a_flow_leaves_unexplained():
+    frames = drift((1.4, -0.7), 3, SIZE)
+    passing = passing_flow(frames, whole(frames), uniform((1.0, -0.4), SIZE))
+    assert error_of(passing, (0.4, -0.3)).median() < 0.1
+
+
+def test_the_last_pair_of_frames_counts_most():
+    slow, fast = drift((0.2, 0.0), 2, SIZE), drift((0.8, 0.0), 2, SIZE)
+    frames = torch.cat((slow[:, :1], fast), dim=1)  # stands nearly still, then moves
+    still = lucas_kanade(frames, whole(frames), torch.zeros(1, 2, *SIZE), 5.0).step
+    assert still[:, 0].median() > 0.4  # the mean of both pairs would be below it

@@ -7,7 +7,7 @@ from small import WINDOW, corners_of, small_net, speaking_net
 from torch import Tensor
 
 from physicnet.model import physicnet
-from physicnet.model.physicnet import MARGIN, Present, grow, mostly_observed, observe
+from physicnet.model.physicnet import MARGIN, Present, complete, grow, mostly_observed, observe
 from physicnet.model.warp import carry, trajectories
 from physicnet.model.windows import paste, tile
 
@@ -32,6 +32,7 @@ def test_the_untrained_forecast_is_the_last_frame_carried_along_the_first_flow()
 def test_the_untrained_forecast_along_a_uniform_flow_is_exact(monkeypatch):
     past, flow = noise(2, 3, 1, *SIZE), uniform((3.0, -1.0), SIZE, batch=2)
     monkeypatch.setattr(physicnet, "estimate_flow", lambda *_: flow)
+    monkeypatch.setattr(physicnet, "passing_flow", lambda *_: torch.zeros_like(flow))
     prediction = small_net()(past, whole(past), CORNERS.expand(2, -1, -1), 4)
     torch.testing.assert_close(prediction.flow, flow)
     for lead in range(1, 5):
@@ -208,6 +209,7 @@ def test_windows_turn_the_flow_as_far_as_they_are_present(monkeypatch):
 def test_cells_that_come_from_outside_the_view_are_known(monkeypatch):
     past, flow = noise(1, 3, 1, *SIZE), uniform((2.0, -1.0), SIZE)
     monkeypatch.setattr(physicnet, "estimate_flow", lambda *_: flow)
+    monkeypatch.setattr(physicnet, "passing_flow", lambda *_: torch.zeros_like(flow))
     inside = small_net()(past, whole(past), CORNERS, 3).inside[0, :, 0]
     for lead in range(1, 4):
         expected = torch.ones(SIZE)
@@ -288,10 +290,23 @@ def test_growth_is_added_within_the_range_of_the_past():
     past = 3 * noise(2, 3, 2, 5, 7)
     low, high = past.amin(dim=(1, 3, 4)), past.amax(dim=(1, 3, 4))
     torch.testing.assert_close(
-        grow(past, torch.zeros(2, 4, 2, 5, 7)), past[:, -1:].expand(2, 4, 2, 5, 7), rtol=0, atol=1e-3
+        grow(past, whole(past), torch.zeros(2, 4, 2, 5, 7)), past[:, -1:].expand(2, 4, 2, 5, 7), rtol=0, atol=1e-3
     )
     for source, end in ((1e3, high + MARGIN), (-1e3, low - MARGIN)):
-        grown = grow(past, torch.full((2, 4, 2, 5, 7), source))
+        grown = grow(past, whole(past), torch.full((2, 4, 2, 5, 7), source))
         torch.testing.assert_close(grown, end[:, None, :, None, None].expand_as(grown), rtol=0, atol=1e-3)
     middle = 0.5 * (low + high)[:, None, :, None, None] - past[:, -1:]
-    torch.testing.assert_close(grow(past, middle), past[:, -1:] + middle, rtol=0, atol=1e-3)
+    torch.testing.assert_close(grow(past, whole(past), middle), past[:, -1:] + middle, rtol=0, atol=1e-3)
+
+
+def test_what_was_not_observed_is_continued_from_its_neighbours_and_fades_to_the_mean():
+    frame = torch.full((1, 1, 9, 90), 3.0)
+    observed = torch.ones_like(frame)
+    observed[..., 40:] = 0
+    frame[..., 40:] = 1e6 * (1 - observed[..., 40:])  # never looked at
+    whole_frame = complete(frame, observed)
+    assert torch.equal(whole_frame[..., :40], frame[..., :40])
+    continued = whole_frame[0, 0, 4, 40:]
+    assert continued[0] > 2.8
+    assert (continued.diff() <= 0).all()
+    assert continued[-1].abs() < 1e-3

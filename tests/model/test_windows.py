@@ -5,6 +5,7 @@ import torch
 from drifting import noise
 from torch import Tensor
 
+from physicnet.fields import DataError
 from physicnet.model.windows import FULL, cells, cut, paste, tile
 
 H, W, SIZE = 21, 27, 6
@@ -93,9 +94,7 @@ def test_tiles_cover_the_frame_and_overlap_by_half(size, window):
 
 @pytest.mark.parametrize("size", [(31, 64), (64, 31)])
 def test_a_frame_smaller_than_a_window_is_refused(size):
-    with pytest.raises(
-        ValueError, match=f"a frame of {size[0]} x {size[1]} cells is smaller than a local window of 32"
-    ):
+    with pytest.raises(DataError, match=f"a frame of {size[0]} x {size[1]} cells is smaller than a local window of 32"):
         tile(*size, 32)
 
 

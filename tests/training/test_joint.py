@@ -9,7 +9,7 @@ import pytest
 import torch
 from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
 
-from physicnet.checkpoint import load_checkpoint
+from physicnet.checkpoint import CheckpointError, load_checkpoint
 from physicnet.data.dataset import Batch
 from physicnet.machine import machine
 from physicnet.training import joint
@@ -85,7 +85,7 @@ def test_joint_training_starts_from_the_pretrained_codebook(
 def test_a_codebook_of_another_size_is_refused(data: Data, codebook: Path, tmp_path: Path) -> None:
     outputs = {"checkpoint": tmp_path / "m", "history": tmp_path / "h", "resume": tmp_path / "r"}
     larger = MODEL.model_copy(update={"num_codes": 13})
-    with pytest.raises(ValueError, match="codebook.* instead of .*run the codebook stage again"):
+    with pytest.raises(CheckpointError, match="codebook.* instead of .*run the codebook stage again"):
         train(TRAIN, CLIP, larger, MACHINE, **data.paths, codebook=codebook, **outputs, report=lambda *_: None)
     assert list(tmp_path.iterdir()) == []
 
