@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -54,8 +55,8 @@ def machine(config: MachineConfig) -> Iterator[Machine]:
     if processes > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a check for torch's own developers; it costs 6 %
+    checks: Any = torch.utils.deterministic
+    fill, checks.fill_uninitialized_memory = checks.fill_uninitialized_memory, False  # finds bugs of torch, costs 6 %
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     try:
@@ -64,7 +65,7 @@ def machine(config: MachineConfig) -> Iterator[Machine]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        checks.fill_uninitialized_memory = fill
         if processes > 1:
             dist.destroy_process_group()
 

@@ -159,7 +159,7 @@ def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]
     Something must flow in from beyond the coverage; the observed neighbourhood is its best guess.
     """
     guess = blur(frame * observed, INFLOW) / (blur(observed, INFLOW) + FARAWAY)
-    return torch.lerp(guess, frame, observed)
+    return torch.lerp(guess.to(frame), frame, observed)
 
 
 def grow(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import CheckpointError, load_checkpoint
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig
@@ -22,7 +23,7 @@ class ModelForecaster:
     name = "physicnet"
 
     def __init__(self, net: PhysicNet, normalizer: Normalizer, clip: ClipConfig, device: torch.device) -> None:
-        self.net = net.to(device, memory_format=torch.channels_last).eval()
+        self.net = convert_conv2d_weight_memory_format(net.to(device), torch.channels_last).eval()
         self.normalizer = normalizer
         self.frames_in = clip.frames_in
         self.frames_out = clip.frames_out

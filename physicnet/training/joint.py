@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import ClipConfig, LossConfig, MachineConfig, ModelConfig, TrainConfig
@@ -120,7 +121,7 @@ def train(
     with machine(machine_config) as on:
         net = inputs.build(model, clip)
         load_pretrained(net, load_checkpoint(codebook).tensors)
-        net = net.to(on.device, memory_format=torch.channels_last)
+        net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
         error = PredictionError.fit(config.magnitude, inputs.normalizer, inputs.clips)
         task = Joint(net, config, clip, error, inputs.validation, on)
         key = key_of(sections, [normalized, statistics, crops, codebook])

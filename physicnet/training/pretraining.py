@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import save_checkpoint
 from physicnet.config import ClipConfig, CodebookConfig, MachineConfig, ModelConfig
@@ -88,7 +89,7 @@ def pretrain(
     sections = {"codebook": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
         autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model)
-        autoencoder = autoencoder.to(on.device, memory_format=torch.channels_last)
+        autoencoder = convert_conv2d_weight_memory_format(autoencoder.to(on.device), torch.channels_last)
         task = Pretraining(autoencoder, clip, config.commitment, inputs.validation, on)
         key = key_of(sections, [normalized, statistics, crops])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)

@@ -13,16 +13,6 @@ H, W = 5, 7
 
 
 @pytest.mark.parametrize("padding", ["border", "zeros"])
-def test_a_passing_flow_acts_on_the_first_leads_and_fades():
-    flow, passing = uniform((1.0, 0.0), (H, W)), uniform((0.5, -1.0), (H, W))
-    paths = trajectories(flow, 3, passing=passing)
-    shares = torch.tensor([1.0, 1 + FADE, 1 + FADE + FADE**2])
-    expected = torch.stack(
-        [-lead * flow - share * passing for lead, share in zip((1, 2, 3), shares, strict=True)], dim=1
-    )
-    torch.testing.assert_close(paths, expected)
-
-
 def test_zero_displacement_is_the_identity(padding):
     field = noise(2, 3, H, W)
     torch.testing.assert_close(sample(field, torch.zeros(2, 2, H, W), padding=padding), field, rtol=0, atol=1e-5)
@@ -177,3 +167,13 @@ def test_resizing_keeps_the_area_where_it_is():
     torch.testing.assert_close(found[0], (4 * torch.arange(4.0) + 1.5).expand(6, 4))
     torch.testing.assert_close(found[1], (2 * torch.arange(6.0) + 0.5)[:, None].expand(6, 4))
     torch.testing.assert_close(resize(found, (12, 16)).mean(dim=(1, 2)), field.mean(dim=(1, 2)))
+
+
+def test_a_passing_flow_acts_on_the_first_leads_and_fades():
+    flow, passing = uniform((1.0, 0.0), (H, W)), uniform((0.5, -1.0), (H, W))
+    paths = trajectories(flow, 3, passing=passing)
+    shares = torch.tensor([1.0, 1 + FADE, 1 + FADE + FADE**2])
+    expected = torch.stack(
+        [-lead * flow - share * passing for lead, share in zip((1, 2, 3), shares, strict=True)], dim=1
+    )
+    torch.testing.assert_close(paths, expected)

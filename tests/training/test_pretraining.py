@@ -49,7 +49,7 @@ def test_the_history_reports_usage_perplexity_and_reconstruction_of_every_epoch(
     assert (
         history[["reconstruction_global", "reconstruction_local", "validation_global", "validation_local"]]
         .gt(0)
-        .all(None)
+        .all(axis=None)
     )
 
 
