@@ -182,9 +182,15 @@ class LossConfig(Section):
 
 
 class TrainConfig(TrainingConfig):
-    """Joint training; `mirror` also shows clips mirrored and transposed, for fields without a preferred direction."""
+    """Joint training.
+
+    `mirror` also shows clips mirrored and transposed, for fields without a preferred direction. `rescale` = r
+    multiplies the physical values of a clip by a factor between 1/r and r, for rates and other fields without a scale
+    of their own; 1 leaves them as they are.
+    """
 
     mirror: bool
+    rescale: Annotated[float, Field(ge=1)]
     losses: LossConfig
     magnitude: MagnitudeConfig
 

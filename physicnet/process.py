@@ -46,14 +46,17 @@ def end_with_dvc() -> None:
 def dvc_process() -> psutil.Process | None:
     """The DVC process that runs this stage: its nearest ancestor that was started without our `DVC_STAGE`.
 
-    None outside DVC. None also when DVC is gone already: the stage then hangs below a process of another session.
+    None outside DVC. None also when DVC is gone already: the stage then hangs below a process of another session. The
+    session that counts is that of the first process of the stage; `torchrun` gives each of its workers one of its own.
     """
     stage = os.environ.get("DVC_STAGE")
     if stage is None:
         return None
+    first = psutil.Process()
     for ancestor in psutil.Process().parents():
         if _stage_of(ancestor) != stage:
-            return ancestor if os.getsid(ancestor.pid) == os.getsid(0) else None
+            return ancestor if os.getsid(ancestor.pid) == os.getsid(first.pid) else None
+        first = ancestor
     return None
 
 

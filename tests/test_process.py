@@ -44,7 +44,14 @@ def toy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", ["{python} stage.py", "true && {python} stage.py && true"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{python} stage.py",
+        "true && {python} stage.py && true",
+        "true && setsid {python} stage.py",
+    ],  # torchrun: a session each
+)
 def test_killing_dvc_ends_its_stage_also_below_a_shell(toy: Path, command: str) -> None:
     (toy / "dvc.yaml").write_text(f"stages: {{sleep: {{cmd: '{command.format(python=sys.executable)}'}}}}")
     dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=toy, start_new_session=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
@@ -19,7 +19,7 @@ from physicnet.model.windows import covering
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import PredictionError, mirror, split_missing
+from physicnet.training.losses import PredictionError, mirror, rescale, split_missing
 
 
 class Joint:
@@ -44,10 +44,11 @@ class Joint:
 
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
+        rng = np.random.default_rng([self._config.seed, step])
         if self._config.mirror:
-            turn = int(np.random.default_rng([self._config.seed, step]).integers(8))
-            batch = mirror(batch, turn, self.model.window)
-        prediction, truth, observed = self._forecast(batch)
+            batch = mirror(batch, int(rng.integers(8)), self.model.window)
+        batch = rescale(batch, self._error.normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
+        prediction, truth, observed = self._forecast(self.model, batch)
         self._codes.add(*prediction.codes)
         return joint_terms(prediction, truth, observed * prediction.inside, self._error, self._config.losses)
 
@@ -56,24 +57,26 @@ class Joint:
         return self._codes.take()
 
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
+    def validate(self, model: nn.Module) -> dict[str, float]:
         """Prediction errors of the validation clips, whole frames under overlapping windows; also of persistence."""
-        self.model.eval()
+        model.eval()
         errors = []
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
             corners = covering(clip[0].isfinite().flatten(end_dim=1).any(dim=0), self.model.window)
-            prediction, truth, observed = self._forecast(Batch(clip, corners[None]))
+            prediction, truth, observed = self._forecast(model, Batch(clip, corners[None]))
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
             errors.append([self._error(forecast, truth, observed).item() for forecast in forecasts])
         fused, alone, persistence = (sum(each) / len(errors) for each in zip(*errors, strict=True))
         return {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
 
-    def _forecast(self, batch: Batch) -> tuple[Prediction, Float[Tensor, "b k c h w"], Float[Tensor, "b k c h w"]]:
+    def _forecast(
+        self, model: nn.Module, batch: Batch
+    ) -> tuple[Prediction, Float[Tensor, "b k c h w"], Float[Tensor, "b k c h w"]]:
         values, observed = split_missing(batch.clip)
         t, k = self._clip.frames_in, self._clip.frames_out
-        prediction: Prediction = self.model(values[:, :t], observed[:, :t], batch.windows, k)
+        prediction: Prediction = model(values[:, :t], observed[:, :t], batch.windows, k)
         return prediction, values[:, t:], observed[:, t:]
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import TrainingConfig
@@ -32,6 +33,7 @@ Report = Callable[[int, Mapping[str, float]], None]
 Row = dict[str, float]  # numbers of an epoch, by name
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
+AVERAGING = 0.97  # of the running mean of the weights, which is what is validated and kept
 STATE = "state.safetensors"
 
 
@@ -52,8 +54,11 @@ class Task(Protocol):
         """What else is worth knowing of the epoch that ends, e.g. the usage of the codebook."""
         ...
 
-    def validate(self) -> Row:
-        """Scores on the validation part; `validation_loss` chooses the best epoch, lower is better."""
+    def validate(self, model: nn.Module) -> Row:
+        """Scores on the validation part of `model`, which has averaged weights.
+
+        `validation_loss` chooses the best epoch, lower is better.
+        """
         ...
 
 
@@ -92,15 +97,16 @@ def fit(
     optimizer = torch.optim.AdamW(
         task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
-    done = _restore(resume / STATE, key, task.model, optimizer)
+    averaged = AveragedModel(task.model, avg_fn=lambda mean, weight, _: torch.lerp(mean, weight, 1 - AVERAGING))
+    done = _restore(resume / STATE, key, task.model, averaged, optimizer)
     with _progress(machine, len(done.history), config) as advance:
         for epoch in range(len(done.history), config.epochs):
             started = time.monotonic()
-            row = _train_epoch(task, dataset, config, optimizer, machine, epoch, advance)
+            row = _train_epoch(task, dataset, config, optimizer, averaged, machine, epoch, advance)
             if machine.leads:
-                row = {"epoch": epoch + 1.0} | row | task.validate()
-                done = _judge(done, row, task.model)
-                _keep(resume / STATE, key, task.model, optimizer, done)
+                row = {"epoch": epoch + 1.0} | row | task.validate(averaged.module)
+                done = _judge(done, row, averaged.module)
+                _keep(resume / STATE, key, task.model, averaged, optimizer, done)
                 seconds = time.monotonic() - started
                 clips = config.steps_per_epoch * config.batch_size
                 report(epoch + 1, row | {"samples_per_second": clips / seconds})
@@ -147,6 +153,7 @@ def _train_epoch(
     dataset: ClipDataset,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
+    averaged: AveragedModel,
     machine: Machine,
     epoch: int,
     advance: Callable[[str], None],
@@ -165,6 +172,7 @@ def _train_epoch(
     for index, batch in enumerate(batches):
         step = epoch * config.steps_per_epoch + index
         terms = _step(task, Batch(*(part.to(machine.device) for part in batch)), step, config, optimizer, machine)
+        averaged.update_parameters(task.model)
         if not all(math.isfinite(value) for value in terms.values()):
             raise FloatingPointError(f"the loss is not finite in epoch {epoch + 1}, step {index + 1}: {terms}")
         sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
@@ -203,21 +211,32 @@ def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def _keep(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, done: Fitted) -> None:
+def _keep(
+    path: Path,
+    key: str,
+    model: nn.Module,
+    averaged: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    done: Fitted,
+) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"average/{name}": tensor for name, tensor in averaged.state_dict().items()}
     tensors |= {f"best/{name}": tensor for name, tensor in done.weights.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     save_checkpoint(path, tensors, {"key": key, "best_epoch": done.best_epoch, "history": done.history})
 
 
-def _restore(path: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Fitted:
+def _restore(
+    path: Path, key: str, model: nn.Module, averaged: AveragedModel, optimizer: torch.optim.Optimizer
+) -> Fitted:
     if not path.is_file():
         return Fitted(_copy(model), 0, [])
     state = load_checkpoint(path)
     if state.metadata["key"] != key:
         return Fitted(_copy(model), 0, [])
     model.load_state_dict(_under("model/", state.tensors))
+    averaged.load_state_dict(_under("average/", state.tensors))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _under("optimizer/", state.tensors).items():
         number, _, moment = name.partition("/")

@@ -14,8 +14,9 @@ which a median forecasts too low, and p < 1 keeps the largest from drowning all 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from physicnet.config import MagnitudeConfig
@@ -83,3 +84,9 @@ def mirror(batch: Batch, turn: int, window: int) -> Batch:
     if turn & 4 and height == width:
         clip, row, col = clip.transpose(-1, -2), col, row
     return Batch(clip.contiguous(), torch.stack((row, col), dim=-1))
+
+
+def rescale(batch: Batch, normalizer: Normalizer, factors: Float64[np.ndarray, " b"]) -> Batch:
+    """Each clip with its physical values times its factor: forecasts should not depend on how strong the field is."""
+    scale = torch.from_numpy(factors).to(batch.clip).view(-1, 1, 1, 1, 1)
+    return Batch(normalizer.normalize(normalizer.denormalize(batch.clip) * scale), batch.windows)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import save_checkpoint
@@ -35,7 +35,7 @@ class Pretraining:
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
         """Reconstruction errors of both levels, and the commitment of their latents."""
         del step  # nothing here changes as training goes on
-        view, windows = self._reconstruct(batch)
+        view, windows = self._reconstruct(self.model, batch)
         self._codes.add(view.code, windows.code)
         return {
             "reconstruction_global": reconstruction_error(view),
@@ -48,19 +48,19 @@ class Pretraining:
         return self._codes.take()
 
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
+    def validate(self, model: nn.Module) -> dict[str, float]:
         """Reconstruction errors of the validation clips, standard deviations."""
-        self.model.eval()
+        model.eval()
         errors = []
         for index in range(len(self._validation)):
             batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
-            errors.append([reconstruction_error(level).item() for level in self._reconstruct(batch)])
+            errors.append([reconstruction_error(level).item() for level in self._reconstruct(model, batch)])
         view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
         return {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
 
-    def _reconstruct(self, batch: Batch) -> tuple[Reconstruction, Reconstruction]:
+    def _reconstruct(self, model: nn.Module, batch: Batch) -> tuple[Reconstruction, Reconstruction]:
         past, observed = split_missing(batch.clip[:, : self._frames_in])
-        levels: tuple[Reconstruction, Reconstruction] = self.model(past, observed, batch.windows)
+        levels: tuple[Reconstruction, Reconstruction] = model(past, observed, batch.windows)
         return levels
 
 

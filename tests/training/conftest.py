@@ -54,6 +54,7 @@ TRAIN = TrainConfig(
     weight_decay=0.01,
     clip_norm=1.0,
     mirror=True,
+    rescale=1.5,
     losses=LossConfig(prediction=1.0, prediction_global=0.5, prediction_local=0.5, commitment=0.25, smoothness=0.05),
     magnitude=MagnitudeConfig(power=0.5, weight=0.1),
 )

@@ -124,7 +124,8 @@ def test_the_terms_are_the_weights_of_the_parameters(data: Data) -> None:
 
 
 def test_validation_compares_with_persistence(data: Data) -> None:
-    scores = task_on(data).validate()
+    task = task_on(data)
+    scores = task.validate(task.model)
     assert scores.keys() == {"validation_loss", "validation_global", "validation_persistence"}
     assert all(score > 0 for score in scores.values())
 

@@ -27,6 +27,7 @@ class Mean:
         self.model: nn.Module = nn.Linear(1, 1, bias=False)
         nn.init.zeros_(self.model.weight)
         self.validation = iter(validation)
+        self.validated: list[float] = []
         self.fail_at, self.poison_at = fail_at, poison_at
 
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
@@ -38,7 +39,8 @@ class Mean:
     def epoch_values(self) -> dict[str, float]:
         return {"seen": 1.0}
 
-    def validate(self) -> dict[str, float]:
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        self.validated.append(next(model.parameters()).item())
         return {"validation_loss": next(self.validation)}
 
 
@@ -48,11 +50,16 @@ def run(task: Mean, data: Data, resume: Path, *, key: str = "key", report: Repor
 
 
 def test_the_epoch_of_the_best_validation_is_kept(data: Data, tmp_path: Path) -> None:
-    weights: list[float] = []
     task = Mean([3.0, 1.0, 2.0, 1.0])
-    fitted = run(task, data, tmp_path, report=lambda *_: weights.append(task.model.weight.item()))
+    fitted = run(task, data, tmp_path)
     assert fitted.best_epoch == 2
-    assert fitted.weights["weight"].item() == weights[1] != weights[3]
+    assert fitted.weights["weight"].item() == task.validated[1] != task.validated[3]
+
+
+def test_what_is_validated_is_the_running_mean_of_the_weights(data: Data, tmp_path: Path) -> None:
+    task = Mean([4.0, 3.0, 2.0, 1.0])
+    run(task, data, tmp_path)
+    assert 0 < abs(task.validated[-1]) < abs(task.model.weight.item())  # the weight moves from 0 one way
 
 
 def test_an_interrupted_training_ends_where_the_uninterrupted_one_does(data: Data, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from training.conftest import CLIP, Data
@@ -6,7 +7,7 @@ from physicnet.config import MagnitudeConfig
 from physicnet.data.dataset import Batch
 from physicnet.model.windows import cut
 from physicnet.normalization import Identity, Normalizer, Standardization
-from physicnet.training.losses import PredictionError, mirror, split_missing
+from physicnet.training.losses import PredictionError, mirror, rescale, split_missing
 
 UNITS = Normalizer((Standardization("x", Identity(), mean=1.0, std=2.0),))
 
@@ -69,3 +70,10 @@ def test_oblong_views_are_not_transposed() -> None:
     batch = Batch(torch.rand(1, CLIP.frames, 1, 5, 7), torch.zeros(1, 1, 2, dtype=torch.int64))
     assert mirror(batch, 4, 3).clip.shape == batch.clip.shape
     assert torch.equal(mirror(batch, 4, 3).clip, batch.clip)
+
+
+def test_rescaled_clips_are_as_many_times_stronger() -> None:
+    batch = Batch(torch.tensor([0.5, torch.nan]).view(2, 1, 1, 1, 1), torch.zeros(2, 1, 2, dtype=torch.int64))
+    stronger = rescale(batch, UNITS, np.array([3.0, 1.0]))
+    assert stronger.clip[0].item() == pytest.approx((3 * (0.5 * 2 + 1) - 1) / 2)
+    assert stronger.clip[1].isnan().all()
