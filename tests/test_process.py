@@ -25,6 +25,12 @@ finally:
 """
 
 
+LAUNCHER = """
+import subprocess, sys
+subprocess.run([sys.executable, "stage.py"], start_new_session=True)  # as torchrun starts its workers
+"""
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -40,6 +46,7 @@ def pid_in(path: Path) -> int:
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     (tmp_path / "stage.py").write_text(STAGE)
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
     return tmp_path
 
@@ -49,8 +56,8 @@ def toy(tmp_path: Path) -> Path:
     [
         "{python} stage.py",
         "true && {python} stage.py && true",
-        "true && setsid {python} stage.py",
-    ],  # torchrun: a session each
+        "{python} launcher.py",
+    ],
 )
 def test_killing_dvc_ends_its_stage_also_below_a_shell(toy: Path, command: str) -> None:
     (toy / "dvc.yaml").write_text(f"stages: {{sleep: {{cmd: '{command.format(python=sys.executable)}'}}}}")
