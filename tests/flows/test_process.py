@@ -22,9 +22,10 @@ Path("started").write_text(str(os.getpid()))
 time.sleep(60)
 """
 FLOW = """  # as Prefect does: the command is run by a thread, the signals reach the main thread
-import sys
+import signal, sys
 from threading import Thread
 from flows.process import ProcessGroups
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts in the background without it
 with ProcessGroups() as groups:
     thread = Thread(target=groups.run, args=([sys.executable, "-m", "dvc", "repro"], {}, print))
     thread.start()
