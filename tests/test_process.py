@@ -2,12 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import pid_in, wait_until
 
 from physicnet import process
 
@@ -29,18 +28,6 @@ LAUNCHER = """
 import subprocess, sys
 subprocess.run([sys.executable, "stage.py"], start_new_session=True)  # as torchrun starts its workers
 """
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()
-
-
-def pid_in(path: Path) -> int:
-    assert wait_until(lambda: path.exists() and path.read_text() != ""), f"{path} was never written"
-    return int(path.read_text())
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import psutil
 import pytest
+from waiting import pid_in, wait_until
 
 from flows import process as module
 from flows.process import ProcessGroups
@@ -31,18 +30,6 @@ with ProcessGroups() as groups:
     thread.start()
     thread.join()
 """
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()
-
-
-def pid_in(path: Path) -> int:
-    assert wait_until(lambda: path.exists() and path.read_text() != ""), f"{path} was never written"
-    return int(path.read_text())
 
 
 @pytest.fixture

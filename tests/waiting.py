@@ -1,0 +1,17 @@
+"""Waiting for what other processes do."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def pid_in(path: Path) -> int:
+    assert wait_until(lambda: path.exists() and path.read_text() != ""), f"{path} was never written"
+    return int(path.read_text())
