@@ -83,7 +83,14 @@ class DecibelConfig(Section):
         return self
 
 
-TransformConfig = Annotated[IdentityConfig | DecibelConfig, Field(discriminator="kind")]
+class PowerConfig(Section):
+    """x^exponent of a quantity that is never negative, such as a rate; 0.5 is the square root."""
+
+    kind: Literal["power"]
+    exponent: Annotated[float, Field(gt=0, lt=1)]
+
+
+TransformConfig = Annotated[IdentityConfig | DecibelConfig | PowerConfig, Field(discriminator="kind")]
 
 
 class NormalizeConfig(Section):
@@ -164,13 +171,6 @@ class CodebookConfig(TrainingConfig):
     commitment: NonNegative
 
 
-class MagnitudeConfig(Section):
-    """The part of the prediction error that looks at |physical value|^power: its power and its weight."""
-
-    power: Annotated[float, Field(gt=0, le=1)]
-    weight: NonNegative
-
-
 class LossConfig(Section):
     """Weight of each named loss term of joint training."""
 
@@ -186,13 +186,13 @@ class TrainConfig(TrainingConfig):
 
     `mirror` also shows clips mirrored and transposed, for fields without a preferred direction. `rescale` = r
     multiplies the physical values of a clip by a factor between 1/r and r, for rates and other fields without a scale
-    of their own; 1 leaves them as they are.
+    of their own; 1 leaves them as they are. `squared` is the weight of squared beside absolute errors.
     """
 
     mirror: bool
     rescale: Annotated[float, Field(ge=1)]
+    squared: NonNegative
     losses: LossConfig
-    magnitude: MagnitudeConfig
 
 
 class Params(Section):

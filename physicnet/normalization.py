@@ -80,7 +80,33 @@ class Decibel:
         return _functions_of(values).where(values < cut, 0.0, 10 ** (values / 10))
 
 
-TRANSFORMS: dict[str, Callable[..., Transform]] = {"identity": Identity, "decibel": Decibel}
+@dataclass(frozen=True)
+class Power:
+    """x^exponent of a quantity that is never negative; with 0 < exponent < 1, what lies below 0 becomes 0.
+
+    Between the values themselves (exponent 1), in whose mean a few large ones are all that counts, and their logarithm,
+    which has no 0.
+    """
+
+    exponent: float
+    kind: str = "power"
+
+    def forward(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
+        """Turn values into their power."""
+        return _power(values, self.exponent)
+
+    def inverse(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
+        """Turn powers into values."""
+        return _power(values, 1 / self.exponent)
+
+
+def _power(values: Float[Any, "..."], exponent: float) -> Float[Any, "..."]:
+    where, nothing = _functions_of(values).where, values <= 0
+    # The inner `where` keeps the power's gradient finite where the outer one discards it.
+    return where(nothing, 0.0, where(nothing, 1.0, values) ** exponent)
+
+
+TRANSFORMS: dict[str, Callable[..., Transform]] = {"identity": Identity, "decibel": Decibel, "power": Power}
 
 
 def transform_from_dict(entry: dict[str, Any]) -> Transform:

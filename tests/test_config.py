@@ -38,6 +38,8 @@ def changed(content: dict[str, Any], dotted: str, value: object) -> dict[str, An
 DELETE = object()
 RAIN = {"name": "rain_rate", "units": "mm h-1"}
 
+HIGH_FLOOR = {"kind": "decibel", "threshold": 0.1, "floor": -10.0}
+
 
 def test_the_repository_params_are_valid() -> None:
     params = load_params(REPOSITORY / "params.yaml")
@@ -65,7 +67,8 @@ def test_sections_cannot_be_changed() -> None:
         ("normalize.gap", -1, r"normalize\.gap: .*greater than or equal to 0"),
         ("normalize.validation_fraction", 0.9, r"must be below 1: the rest is the test part"),
         ("normalize.transforms.rain_rate.kind", "cube", r"normalize\.transforms\.rain_rate: .*'cube'"),
-        ("normalize.transforms.rain_rate.floor", -10.0, r"floor -10\.0 dB must lie below the threshold, -10\.00 dB"),
+        ("normalize.transforms.rain_rate", HIGH_FLOOR, r"floor -10\.0 dB must lie below the threshold, -10\.00 dB"),
+        ("normalize.transforms.rain_rate.exponent", 1.0, r"rain_rate\.power\.exponent: .*less than 1 \(found 1\.0\)"),
         ("normalize.transforms", {}, r"normalize\.transforms names \[\], but ingest\.variables names \['rain_rate'\]"),
         ("evaluate.thresholds.wind", [1.0], r"evaluate\.thresholds names \['rain_rate', 'wind'\]"),
         ("ingest.variables", [], r"ingest\.variables: List should have at least 1 item"),

@@ -65,6 +65,11 @@ class ClipDataset:
         clip = np.stack([frame[window] for frame in self._frames.read(start, start + frames)])
         return Sample(torch.from_numpy(clip), torch.from_numpy(self._windows[index]))
 
+    def spread(self, most: int) -> Iterator[Float32[Tensor, "t c h w"]]:
+        """Read at most about `most` clips, evenly spread over the table."""
+        for index in range(0, len(self), max(1, len(self) // most)):
+            yield self[index].clip
+
 
 def epoch_batches(
     dataset: ClipDataset, batch_size: int, steps: int, seed: int, epoch: int, *, rank: int = 0, world_size: int = 1

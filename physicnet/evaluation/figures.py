@@ -25,10 +25,12 @@ from skimage.color import lab2rgb
 
 from physicnet import metrics
 from physicnet.evaluation import labels
+from physicnet.normalization import Decibel, Power, Transform
 
 Frame = Float[np.ndarray, "h w"]
 
 DPI = 110
+DECADES = 100.0  # ratio of the ends of a logarithmic scale without a threshold
 MISSING = "#d9d9d9"
 INK = "#333333"
 COLOURS = {
@@ -91,15 +93,20 @@ def ramp() -> Colormap:
     return ListedColormap(lab2rgb(lab), name="amount").with_extremes(bad=MISSING, under="white")
 
 
-def colour_scale(values: Float[np.ndarray, "..."], threshold: float | None) -> Normalize:
-    """Return a logarithmic scale from the threshold of a rate, else a linear one; both end at the 99.9th percentile."""
+def colour_scale(values: Float[np.ndarray, "..."], transform: Transform) -> Normalize:
+    """Return a scale up to the 99.9th percentile, fit for a quantity that is transformed like this.
+
+    Rates are logarithmic: from the threshold of their decibels, or over two decades where they have none.
+    """
     known = values[np.isfinite(values)]
     if not known.size:
         return Normalize(0.0, 1.0)
-    if threshold is not None:
-        return LogNorm(threshold, max(10 * threshold, float(np.quantile(known, 0.999))))
-    low, high = np.quantile(known, [0.001, 0.999])
-    return Normalize(float(low), float(high) if high > low else float(low) + 1.0)
+    low, high = (float(value) for value in np.quantile(known, [0.001, 0.999]))
+    if isinstance(transform, Decibel):
+        return LogNorm(transform.threshold, max(10 * transform.threshold, high))
+    if isinstance(transform, Power) and high > 0:
+        return LogNorm(high / DECADES, high)
+    return Normalize(low, high if high > low else low + 1.0)
 
 
 def forecast_figure(

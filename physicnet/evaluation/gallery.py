@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from physicnet.evaluation import figures, labels
 from physicnet.evaluation.scoring import Case
 from physicnet.fields import Field
-from physicnet.normalization import Decibel, Normalizer
+from physicnet.normalization import Normalizer
 
 KILOMETRES = {"m": 1e-3, "metre": 1e-3, "meter": 1e-3, "km": 1.0}
 
@@ -73,11 +73,9 @@ def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normaliz
     """Read from the coordinates how to draw a variable: which way is up, and how wide a cell is."""
     rows, columns = (field.dataset[dim] for dim in field.spatial_dims)
     length = KILOMETRES.get(columns.attrs.get("units", ""))
-    transform = normalizer.channels[channel].transform
-    threshold = transform.threshold if isinstance(transform, Decibel) else None
     return figures.Map(
         rows_ascend=bool(rows.name in field.dataset.coords and rows[-1] > rows[0]),
         cell=None if length is None or columns.size < 2 else abs(float(columns[1] - columns[0])) * length,
-        norm=figures.colour_scale(truth, threshold),
+        norm=figures.colour_scale(truth, normalizer.channels[channel].transform),
         units=field.units[field.variables[channel]],
     )

@@ -3,6 +3,7 @@
 import torch
 
 from physicnet.config import ModelConfig
+from physicnet.model.cascade import Memory
 from physicnet.model.codebook import Codebook
 from physicnet.model.encoder import Detail, Encoder
 from physicnet.model.flow import FlowExpert
@@ -29,6 +30,7 @@ def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -
                 revival_threshold=config.revival_threshold,
                 seed=config.seed,
             ),
+            Memory(variables),
             window=window,
         )
 

@@ -10,6 +10,7 @@ After K. Wang et al., "Modeling Spatio-temporal Dynamical Systems with Neural Di
 | latent, code | what an encoder says of a coarse cell, and the codebook's word for it |
 | flow | v, (x, y) in pixels per step (see `warp.py`) |
 | source | what is added to the last frame, per lead, before the flow carries it on |
+| memory | the share of the source that is the same function of the scales everywhere (see `cascade.py`) |
 | gate | share of the local level in the source, per cell and lead |
 | corners | first row and column of each local window |
 
@@ -24,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from physicnet.model.cascade import Memory, make_features
 from physicnet.model.codebook import Codebook, Quantized
 from physicnet.model.encoder import Detail, Encoded, Encoder
 from physicnet.model.flow import FlowExpert
@@ -80,13 +82,16 @@ class Prediction(NamedTuple):
 
 
 class PhysicNet(nn.Module):
-    """Both levels, the codebook that they share, and their fusion."""
+    """Both levels, the codebook that they share, their fusion, and the memory that all places have in common."""
 
-    def __init__(self, global_level: Level, local_level: Level, codebook: Codebook, *, window: int) -> None:
+    def __init__(
+        self, global_level: Level, local_level: Level, codebook: Codebook, memory: Memory, *, window: int
+    ) -> None:
         super().__init__()
         self.global_level = global_level
         self.local_level = local_level
         self.codebook = codebook
+        self.memory = memory
         self.window = window
 
     def forward(
@@ -114,12 +119,15 @@ class PhysicNet(nn.Module):
 
         gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
         fused_flow = flow + presence * local_turn
-        fused_source = torch.lerp(source.value, local_value, gate)
+        memory = self.memory(scales(past, observed, present), num_leads)
+        fused_source = memory + torch.lerp(source.value, local_value, gate)
         passing = passing_flow(past, observed, fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
             frames=carry(grow(past, observed, fused_source), paths),
-            global_frames=carry(grow(past, observed, source.value), trajectories(flow, num_leads, passing=passing)),
+            global_frames=carry(
+                grow(past, observed, memory + source.value), trajectories(flow, num_leads, passing=passing)
+            ),
             flow=fused_flow,
             gate=gate,
             reach=carry(presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
@@ -151,6 +159,32 @@ def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
         frames.insert(0, frame)
         masks.insert(0, mask)
     return Present(flow, torch.stack(frames, dim=1), torch.stack(masks, dim=1))
+
+
+@torch.no_grad()
+def scales(
+    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], present: Present
+) -> Float[Tensor, "b c f h w"]:
+    """Features of the present by scale, for the memory."""
+    last = complete(past[:, -1], observed[:, -1])
+    return make_features(last, complete(present.frames[:, -2], present.observed[:, -2]))
+
+
+class FirstGuess(NamedTuple):
+    """What is known of a forecast before anything is learned: frame + memory(features), carried along the paths."""
+
+    frame: Float[Tensor, "b c h w"]
+    features: Float[Tensor, "b c f h w"]
+    paths: Float[Tensor, "b k 2 h w"]
+
+
+@torch.no_grad()
+def first_guess(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], num_leads: int) -> FirstGuess:
+    """The last frame, its scales, and the trajectories of the first flow."""
+    present = observe(past, observed)
+    passing = passing_flow(past, observed, present.flow)
+    paths = trajectories(present.flow, num_leads, passing=passing)
+    return FirstGuess(complete(past[:, -1], observed[:, -1]), scales(past, observed, present), paths)
 
 
 def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -1,5 +1,6 @@
 """Stage 5: joint training of both levels, their experts and the codebook, from the pretrained codebook on."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,21 @@ from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
-from physicnet.config import ClipConfig, LossConfig, MachineConfig, ModelConfig, TrainConfig
+from physicnet.config import ClipConfig, MachineConfig, ModelConfig, TrainConfig
 from physicnet.data.dataset import Batch, ClipDataset
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
 from physicnet.model.flow import roughness
 from physicnet.model.physicnet import PhysicNet, Prediction
 from physicnet.model.windows import covering
+from physicnet.normalization import Normalizer
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import PredictionError, mirror, rescale, split_missing
+from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
+from physicnet.training.memory import fit_memory
+
+MEMORY_CLIPS = 48  # from which the memory is fitted; more change its weights little
 
 
 class Joint:
@@ -30,14 +35,14 @@ class Joint:
         model: PhysicNet,
         config: TrainConfig,
         clip: ClipConfig,
-        error: PredictionError,
+        normalizer: Normalizer,
         validation: ClipDataset,
         on: Machine,
     ) -> None:
         self.model = model
         self._config = config
         self._clip = clip
-        self._error = error
+        self._normalizer = normalizer
         self._validation = validation
         self._machine = on
         self._codes = CodeCount(model.codebook.num_codes)
@@ -47,10 +52,10 @@ class Joint:
         rng = np.random.default_rng([self._config.seed, step])
         if self._config.mirror:
             batch = mirror(batch, int(rng.integers(8)), self.model.window)
-        batch = rescale(batch, self._error.normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
+        batch = rescale(batch, self._normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
         prediction, truth, observed = self._forecast(self.model, batch)
         self._codes.add(*prediction.codes)
-        return joint_terms(prediction, truth, observed * prediction.inside, self._error, self._config.losses)
+        return joint_terms(prediction, truth, observed * prediction.inside, self._config)
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook."""
@@ -60,14 +65,14 @@ class Joint:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Prediction errors of the validation clips, whole frames under overlapping windows; also of persistence."""
         model.eval()
-        errors = []
+        errors, error = [], partial(prediction_error, squared=self._config.squared)
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
             corners = covering(clip[0].isfinite().flatten(end_dim=1).any(dim=0), self.model.window)
             prediction, truth, observed = self._forecast(model, Batch(clip, corners[None]))
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
-            errors.append([self._error(forecast, truth, observed).item() for forecast in forecasts])
+            errors.append([error(forecast, truth, observed).item() for forecast in forecasts])
         fused, alone, persistence = (sum(each) / len(errors) for each in zip(*errors, strict=True))
         return {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
 
@@ -84,11 +89,11 @@ def joint_terms(
     prediction: Prediction,
     truth: Float[Tensor, "b k c h w"],
     weight: Float[Tensor, "b k c h w"],
-    error: PredictionError,
-    losses: LossConfig,
+    config: TrainConfig,
 ) -> dict[str, Float[Tensor, ""]]:
     """Each named term of the loss, times its weight."""
-    view, windows = prediction.codes
+    losses, (view, windows) = config.losses, prediction.codes
+    error = partial(prediction_error, squared=config.squared)
     return {
         "prediction": losses.prediction * error(prediction.frames, truth, weight),
         "prediction_global": losses.prediction_global * error(prediction.global_frames, truth, weight),
@@ -124,9 +129,9 @@ def train(
     with machine(machine_config) as on:
         net = inputs.build(model, clip)
         load_pretrained(net, load_checkpoint(codebook).tensors)
+        net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
         net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
-        error = PredictionError.fit(config.magnitude, inputs.normalizer, inputs.clips)
-        task = Joint(net, config, clip, error, inputs.validation, on)
+        task = Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
         key = key_of(sections, [normalized, statistics, crops, codebook])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:

@@ -4,63 +4,33 @@
 |---|---|
 | f, y | forecast and truth, standardised |
 | w | weight of a cell: 0 where the truth is missing, or the forecast could not know |
-| m | magnitude: sign(x) |x|^p of the physical value x, over its standard deviation in the training clips |
 
-prediction error = mean of w |f - y| + γ · mean of w (m(f) - m(y))²
+prediction error = mean of w |f - y| + γ · mean of w (f - y)²
 
-The first term asks for the median in the transformed space, where small values count; the second keeps large values,
-which a median forecasts too low, and p < 1 keeps the largest from drowning all others.
+The first term asks for the median, the second for the mean, of the transformed value: a variable's transform says how
+much large values count.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from physicnet.config import MagnitudeConfig
-from physicnet.data.dataset import Batch, ClipDataset
+from physicnet.data.dataset import Batch
 from physicnet.normalization import Normalizer
 
-SAMPLED_CLIPS = 64  # from which the standard deviation of the magnitudes is taken
-SMALLEST = 1e-4  # added to |x|: the slope of |x|^p is infinite at 0
 
-
-@dataclass(frozen=True)
-class PredictionError:
-    """See the table above."""
-
-    normalizer: Normalizer
-    power: float
-    weight: float
-    scale: Float[Tensor, "c 1 1"]
-
-    @classmethod
-    def fit(cls, config: MagnitudeConfig, normalizer: Normalizer, clips: ClipDataset) -> "PredictionError":
-        """Take the scale of the magnitudes from training clips, spread over the table."""
-        every = max(1, len(clips) // SAMPLED_CLIPS)
-        values = torch.cat([clips[index].clip for index in range(0, len(clips), every)])  # t c h w
-        magnitudes = _magnitude(normalizer.denormalize(values), config.power)
-        spreads = [channel[channel.isfinite()].std() for channel in magnitudes.unbind(dim=1)]
-        return cls(normalizer, config.power, config.weight, torch.stack(spreads)[:, None, None])
-
-    def __call__(
-        self,
-        forecast: Float[Tensor, "b k c h w"],
-        truth: Float[Tensor, "b k c h w"],
-        weight: Float[Tensor, "b k c h w"],
-    ) -> Float[Tensor, ""]:
-        """Prediction error, a mean over the weighted cells; 0 where all weights are 0."""
-        distance = (forecast - truth).abs() + self.weight * (self._scaled(forecast) - self._scaled(truth)) ** 2
-        return (distance * weight).sum() / weight.sum().clamp(min=1e-6)
-
-    def _scaled(self, values: Float[Tensor, "b k c h w"]) -> Float[Tensor, "b k c h w"]:
-        return _magnitude(self.normalizer.denormalize(values), self.power) / self.scale.to(values.device)
-
-
-def _magnitude(physical: Float[Tensor, "*batch c h w"], power: float) -> Float[Tensor, "*batch c h w"]:
-    return physical.sign() * ((physical.abs() + SMALLEST) ** power - SMALLEST**power)
+def prediction_error(
+    forecast: Float[Tensor, "b k c h w"],
+    truth: Float[Tensor, "b k c h w"],
+    weight: Float[Tensor, "b k c h w"],
+    *,
+    squared: float,
+) -> Float[Tensor, ""]:
+    """The error of the table above with γ = `squared`, a mean over the weighted cells; 0 where all weights are 0."""
+    difference = forecast - truth
+    distance = difference.abs() + squared * difference**2
+    return (distance * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def split_missing(clip: Float[Tensor, "b t c h w"]) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c h w"]]:

@@ -34,6 +34,7 @@ def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale
         for index, layer in enumerate((level.flow.correction, level.source.amounts)):
             layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
             layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 2)
+    net.memory.weights.data = 0.2 * scale * noise(*net.memory.weights.shape, seed=4)
     return net
 
 

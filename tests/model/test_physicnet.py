@@ -112,7 +112,7 @@ def test_the_outputs_have_gradients_for_every_parameter_of_every_level(part):
     prediction = net(past, whole(past), CORNERS, 3)
     getattr(prediction, part).square().sum().backward()
     for name, parameter in net.named_parameters():
-        if part == "frames" or name.startswith("global_level"):
+        if part == "frames" or name.startswith(("global_level", "memory")):
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
             assert parameter.grad.abs().max() > 0, name

@@ -12,7 +12,6 @@ from physicnet.config import (
     IdentityConfig,
     LossConfig,
     MachineConfig,
-    MagnitudeConfig,
     ModelConfig,
     NormalizeConfig,
     TrainConfig,
@@ -56,7 +55,7 @@ TRAIN = TrainConfig(
     mirror=True,
     rescale=1.5,
     losses=LossConfig(prediction=1.0, prediction_global=0.5, prediction_local=0.5, commitment=0.25, smoothness=0.05),
-    magnitude=MagnitudeConfig(power=0.5, weight=0.1),
+    squared=0.1,
 )
 
 

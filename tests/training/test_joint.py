@@ -15,7 +15,6 @@ from physicnet.machine import machine
 from physicnet.training import joint
 from physicnet.training.joint import Joint, train
 from physicnet.training.loop import Fitted
-from physicnet.training.losses import PredictionError
 from physicnet.training.pretraining import pretrain
 
 NAMES = ("checkpoint", "history")
@@ -53,9 +52,8 @@ def task_on(data: Data) -> Joint:
     with torch.no_grad():  # away from the zeros of the untrained experts, behind which nothing moves
         for parameter in net.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    error = PredictionError.fit(TRAIN.magnitude, inputs.normalizer, inputs.clips)
     with machine(MACHINE) as on:
-        return Joint(net, TRAIN, CLIP, error, inputs.validation, on)
+        return Joint(net, TRAIN, CLIP, inputs.normalizer, inputs.validation, on)
 
 
 def test_equal_seeds_give_equal_bytes(data: Data, codebook: Path, tmp_path: Path) -> None:
@@ -64,7 +62,7 @@ def test_equal_seeds_give_equal_bytes(data: Data, codebook: Path, tmp_path: Path
     assert run(data, codebook, tmp_path / "three", seed=99).read_bytes() != first.read_bytes()
 
 
-def test_joint_training_starts_from_the_pretrained_codebook(
+def test_joint_training_starts_from_the_pretrained_codebook_and_a_fitted_memory(
     data: Data, codebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: dict[str, torch.Tensor] = {}
@@ -78,6 +76,7 @@ def test_joint_training_starts_from_the_pretrained_codebook(
     pretrained = load_checkpoint(codebook).tensors
     assert len(pretrained) > 10
     assert all(torch.equal(started[name], tensor) for name, tensor in pretrained.items())
+    assert started["memory.weights"].any()
     untrained = data.inputs.build(MODEL, CLIP).state_dict()
     assert not torch.equal(untrained["codebook.codes"], started["codebook.codes"])
 
@@ -97,7 +96,9 @@ def test_a_codebook_of_another_size_is_refused(data: Data, codebook: Path, tmp_p
         ("prediction", "global_level.source"),
         ("prediction", "global_level.flow"),
         ("prediction", "local_level.flow"),
+        ("prediction", "memory"),
         ("prediction_global", "global_level.source"),
+        ("prediction_global", "memory"),
         ("prediction_global", "global_level.flow"),
         ("prediction_local", "local_level.source"),
         ("prediction_local", "local_level.detail"),

@@ -1,19 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from training.conftest import CLIP, Data
+from training.conftest import CLIP
 
-from physicnet.config import MagnitudeConfig
 from physicnet.data.dataset import Batch
 from physicnet.model.windows import cut
 from physicnet.normalization import Identity, Normalizer, Standardization
-from physicnet.training.losses import PredictionError, mirror, rescale, split_missing
+from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
 
 UNITS = Normalizer((Standardization("x", Identity(), mean=1.0, std=2.0),))
-
-
-def error(weight: float) -> PredictionError:
-    return PredictionError(UNITS, power=1.0, weight=weight, scale=torch.full((1, 1, 1), 4.0))
 
 
 def frames(*values: float) -> torch.Tensor:
@@ -22,28 +17,12 @@ def frames(*values: float) -> torch.Tensor:
 
 def test_prediction_error_by_hand() -> None:
     forecast, truth, weight = frames(1.0, 2.0, 9.0), frames(0.0, 4.0, -9.0), frames(1.0, 3.0, 0.0)
-    # |f - y| = 1, 2; physical differences 2 and 4, over the scale 0.5 and 1, squared 0.25 and 1
-    by_hand = ((1 + 0.1 * 0.25) * 1 + (2 + 0.1 * 1) * 3) / 4
-    assert error(0.1)(forecast, truth, weight).item() == pytest.approx(by_hand, rel=1e-5)
+    by_hand = ((1 + 0.1 * 1) * 1 + (2 + 0.1 * 4) * 3) / 4
+    assert prediction_error(forecast, truth, weight, squared=0.1).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_prediction_error_is_zero_where_nothing_counts() -> None:
-    assert error(0.1)(frames(1.0), frames(5.0), frames(0.0)).item() == 0
-
-
-def test_prediction_error_of_a_fractional_power_has_finite_gradients_at_zero() -> None:
-    root = PredictionError(UNITS, power=0.5, weight=1.0, scale=torch.ones(1, 1, 1))
-    forecast = frames(-0.5, 0.3).requires_grad_()  # -0.5 is the physical value 0
-    root(forecast, frames(1.0, -2.0), frames(1.0, 1.0)).backward()
-    assert forecast.grad is not None
-    assert forecast.grad.isfinite().all()
-
-
-def test_scale_is_the_standard_deviation_of_the_training_magnitudes(data: Data) -> None:
-    inputs = data.inputs
-    fitted = PredictionError.fit(MagnitudeConfig(power=1.0, weight=1.0), inputs.normalizer, inputs.clips)
-    every = torch.cat([inputs.clips[index].clip for index in range(len(inputs.clips))])
-    assert fitted.scale.item() == pytest.approx(inputs.normalizer.denormalize(every).std().item(), rel=1e-4)
+    assert prediction_error(frames(1.0), frames(5.0), frames(0.0), squared=0.1).item() == 0
 
 
 def test_missing_values_become_zero_under_a_mask() -> None:

@@ -1,0 +1,63 @@
+"""The memory of the cascade, fitted to training clips in closed form before anything is trained by gradients.
+
+| symbol | what |
+|---|---|
+| φ_k | features carried to lead k along the first flow |
+| r_k | truth at lead k minus the last frame carried there |
+| e_kj | exp(-lead k / lifetime j) |
+
+Least squares for the weights w of Σ_fj w_fj e_kj φ_kf ≈ r_k over all leads and observed cells. Each lead's moments
+Σ φ φᵀ and Σ φ r are all that is kept of the clips.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from einops import einsum, rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from physicnet.model.cascade import NUM_FEATURES, exponents
+from physicnet.model.physicnet import first_guess
+from physicnet.model.warp import carry
+from physicnet.training.losses import split_missing
+
+RIDGE = 1e-3  # added to the diagonal of the normal equations, relative to it: the features overlap
+FAINT = 1e-3  # standard deviations; a feature as weak as this has no say, or rounding would have one
+
+
+@torch.no_grad()
+def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int) -> Float[Tensor, "c f j"]:
+    """Weights of `Memory` for standardised clips: `frames_in` observed frames and the leads after them."""
+    gram, moment = (sum(parts) for parts in zip(*(moments(clip[None], frames_in) for clip in clips), strict=True))
+    decays = torch.exp(-exponents(gram.shape[1]))
+    squares = einsum(gram, decays, decays, "c k f g, k i, k j -> c f i g j")
+    squares = rearrange(squares, "c f i g j -> c (f i) (g j)")
+    products = rearrange(einsum(moment, decays, "c k f, k j -> c f j"), "c f j -> c (f j)")
+    cells = gram[:, :, -1, -1].sum(dim=1)[:, None]  # c 1; the last feature is 1
+    ridge = RIDGE * squares.diagonal(dim1=1, dim2=2) + FAINT**2 * cells.clamp(min=1)
+    weights = torch.linalg.solve(squares + torch.diag_embed(ridge), products[..., None])
+    return rearrange(weights, "c (f j) 1 -> c f j", f=NUM_FEATURES).float()
+
+
+def moments(
+    clip: Float[Tensor, "b t c h w"], frames_in: int
+) -> tuple[Float[Tensor, "c k f f"], Float[Tensor, "c k f"]]:
+    """Σ φ φᵀ and Σ φ r of each lead, over cells whose truth was observed and whose parcel came from within the view."""
+    values, observed = split_missing(clip)
+    truth, seen = values[:, frames_in:], observed[:, frames_in:]
+    guess = first_guess(values[:, :frames_in], observed[:, :frames_in], truth.shape[1])
+
+    def carried(field: Float[Tensor, "b n h w"], padding: str = "border") -> Float[Tensor, "b k n h w"]:
+        return carry(repeat(field, "b n h w -> b k n h w", k=truth.shape[1]), guess.paths, padding=padding)
+
+    inside = carried(torch.ones_like(guess.frame[:, :1]), padding="zeros")
+    weight = (seen * inside).double()
+    rest = (truth - carried(guess.frame)).double()
+    features = rearrange(
+        carried(rearrange(guess.features, "b c f h w -> b (c f) h w")).double(),
+        "b k (c f) h w -> b k c f h w",
+        f=NUM_FEATURES,
+    )
+    gram = einsum(features, features, weight, "b k c f h w, b k c g h w, b k c h w -> c k f g")
+    return gram, einsum(features, rest * weight, "b k c f h w, b k c h w -> c k f")

@@ -1,0 +1,84 @@
+"""The cascade: bands that are the field, and a memory that forgets each of them at its own pace."""
+
+import pytest
+import torch
+from drifting import noise
+
+from physicnet.model.cascade import LIFETIMES, NUM_FEATURES, WIDTHS, Memory, exponents, make_features, split
+
+SIZE = (40, 56)
+
+
+def speaking_memory(variables: int) -> Memory:
+    memory = Memory(variables)
+    memory.weights.data = noise(*memory.weights.shape)
+    return memory
+
+
+def wave(length: float) -> torch.Tensor:
+    """A field (1 1 h w) of one wavelength, cells."""
+    return torch.sin(2 * torch.pi * torch.arange(200.0) / length).expand(1, 1, 200, 200)
+
+
+def test_the_bands_are_the_field():
+    frames = noise(2, 3, *SIZE)
+    bands = split(frames)
+    assert bands.shape == (2, 3, len(WIDTHS) + 1, *SIZE)
+    torch.testing.assert_close(bands.sum(dim=2), frames, rtol=0, atol=1e-5)
+
+
+def test_a_constant_is_in_the_coarsest_band_alone_up_to_the_border():
+    bands = split(torch.full((1, 1, *SIZE), 3.0))
+    torch.testing.assert_close(bands[0, 0, -1], torch.full(SIZE, 3.0))
+    torch.testing.assert_close(bands[0, 0, :-1], torch.zeros(len(WIDTHS), *SIZE), rtol=0, atol=1e-5)
+
+
+def test_longer_waves_live_in_coarser_bands():
+    strongest = [int(split(wave(length)).square().mean(dim=(0, 1, 3, 4)).argmax()) for length in (2.5, 10, 40, 160)]
+    assert strongest == sorted(strongest)
+    assert len(set(strongest)) == len(strongest)
+
+
+def test_a_gaussian_mean_damps_a_wave_as_theory_says():
+    # exp(-(2π σ / λ)² / 2) for a mean of standard deviation σ; away from the borders.
+    first = split(wave(10.0))[0, 0, 0, 60:140, 60:140]
+    kept = 1 - torch.exp(torch.tensor(-((2 * torch.pi * WIDTHS[0] / 10) ** 2) / 2))
+    torch.testing.assert_close(first, kept * wave(10.0)[0, 0, 60:140, 60:140], rtol=0, atol=1e-3)
+
+
+def test_features_are_bands_their_change_and_one():
+    last, before = noise(2, 3, *SIZE), noise(2, 3, *SIZE, seed=1)
+    features, bands = make_features(last, before), len(WIDTHS) + 1
+    assert features.shape == (2, 3, NUM_FEATURES, *SIZE)
+    torch.testing.assert_close(features[:, :, :bands].sum(dim=2), last, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features[:, :, bands:-1].sum(dim=2), last - before, rtol=0, atol=1e-5)
+    assert (features[:, :, -1] == 1).all()
+
+
+def test_an_unfitted_memory_adds_nothing():
+    assert (Memory(2)(noise(1, 2, NUM_FEATURES, *SIZE), 3) == 0).all()
+
+
+def test_the_memory_is_a_sum_of_exponentials_as_a_loop_says():
+    memory, features = speaking_memory(2), noise(1, 2, NUM_FEATURES, 3, 5)
+    added = memory(features, 4)
+    for lead in range(1, 5):
+        for c in range(2):
+            expected = torch.zeros(3, 5)
+            for f in range(NUM_FEATURES):
+                for j, lifetime in enumerate(LIFETIMES):
+                    fading = torch.exp(torch.tensor(-lead / lifetime))
+                    expected += memory.weights.data[c, f, j] * fading * features[0, c, f]
+            torch.testing.assert_close(added[0, lead - 1, c], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_leads", [1, 7])
+def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
+    memory, features = speaking_memory(1), noise(1, 1, NUM_FEATURES, *SIZE)
+    torch.testing.assert_close(memory(features, num_leads), memory(features, num_leads + 4)[:, :num_leads])
+
+
+def test_no_weight_grows_with_the_lead():
+    fading = torch.exp(-exponents(1000))
+    assert (fading.diff(dim=0) <= 0).all()
+    assert (fading[:, -1] == 1).all()

@@ -1,0 +1,107 @@
+"""The memory's fit: exact where its form is exact, equal to plain least squares, blind to what is missing."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from training.conftest import CLIP, Data
+
+from physicnet.model.cascade import Memory, exponents
+from physicnet.model.physicnet import first_guess
+from physicnet.model.warp import carry
+from physicnet.training.memory import FAINT, RIDGE, fit_memory, moments
+
+T, K = 3, 4
+
+
+def still(seed: int, fading: float, size: tuple[int, int] = (40, 44)) -> Float[Tensor, "t c h w"]:
+    """A noise that does not move, and from the last observed frame on keeps the share `fading`^lead of itself."""
+    frame = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+    shares = [1.0] * T + [fading**lead for lead in range(1, K + 1)]
+    return torch.stack([share * frame for share in shares])[:, None]
+
+
+def fitted(*clips: Tensor) -> Memory:
+    memory = Memory(clips[0].shape[1])
+    memory.weights.data = fit_memory(clips, T)
+    return memory
+
+
+def forecast(memory: Memory, clip: Tensor) -> Tensor:
+    past = clip[None, :T]
+    guess = first_guess(past, torch.ones_like(past), K)
+    frames = guess.frame[:, None] + memory(guess.features, K)
+    return carry(frames.detach(), guess.paths)[0]
+
+
+def test_a_field_that_fades_is_forecast_to_fade():
+    memory = fitted(*(still(seed, 0.8) for seed in range(4)))
+    unseen = still(9, 0.8)
+    error = (forecast(memory, unseen) - unseen[T:]).square().mean(dim=(1, 2, 3))
+    assert (error < 0.01 * (unseen[T - 1] - unseen[T:]).square().mean(dim=(1, 2, 3))).all()
+
+
+def test_a_field_that_stays_is_left_as_it_is():
+    unseen = still(9, 1.0)
+    error = forecast(fitted(still(0, 1.0), still(1, 1.0)), unseen) - unseen[T:]
+    assert error.square().mean() < 1e-4
+
+
+def test_the_fit_is_the_least_squares_of_all_cells_written_out(data: Data):
+    clips = list(data.inputs.clips.spread(5))
+    weights = fit_memory(clips, CLIP.frames_in)
+    rows, rests, cells = [], [], 0.0
+    decays = torch.exp(-exponents(CLIP.frames_out))
+    for clip in (each[None] for each in clips):
+        observed = clip.isfinite().float()
+        values = clip.nan_to_num()
+        guess = first_guess(values[:, : CLIP.frames_in], observed[:, : CLIP.frames_in], CLIP.frames_out)
+        for k in range(CLIP.frames_out):
+            path = guess.paths[:, k : k + 1]
+            features, frame = (
+                carry(part[:, None], path)[0, 0].double() for part in (guess.features[:, 0], guess.frame)
+            )
+            inside = carry(torch.ones_like(guess.frame[:, None]), path, padding="zeros")[0, 0, 0]
+            weight = (observed[0, CLIP.frames_in + k, 0] * inside).double().sqrt().flatten()
+            design = torch.einsum("fhw,j->fjhw", features, decays[k]).flatten(0, 1).flatten(1)
+            rows.append((design * weight).T)
+            cells += float(weight.square().sum())
+            rests.append((values[0, CLIP.frames_in + k, 0].double() - frame[0]).flatten() * weight)
+    design, rest = torch.cat(rows).numpy(), torch.cat(rests).numpy()
+    damping = np.sqrt(RIDGE * (design**2).sum(axis=0) + FAINT**2 * cells)
+    expected = np.linalg.lstsq(
+        np.concatenate([design, np.diag(damping)]), np.concatenate([rest, np.zeros(len(damping))]), rcond=None
+    )[0]
+    # Compared by what they forecast: weights of overlapping features trade against each other.
+    got = design @ weights[0].flatten().double().numpy()
+    np.testing.assert_allclose(got, design @ expected, atol=1e-3 * np.abs(rest).max())
+
+
+def test_missing_and_foreign_cells_do_not_count():
+    clip = still(3, 0.7)[None]
+    truth_missing = clip.clone()
+    truth_missing[:, T:, :, :, :10] = torch.nan
+    lied_to = clip.clone()
+    lied_to[:, T:, :, :, :10] = 1e6
+    whole, masked, lied = (moments(part, T)[1] for part in (clip, truth_missing, lied_to))
+    assert masked.isfinite().all()
+    assert (masked - whole).abs().max() > 1
+    assert (lied - whole).abs().max() > 1e6
+
+
+def test_each_variable_has_a_memory_of_its_own():
+    def both(seed: int) -> Tensor:
+        return torch.cat((still(seed, 1.0), still(seed + 50, 0.5)), dim=1)
+
+    memory, unseen = fitted(*(both(seed) for seed in range(4))), both(9)
+    error = (forecast(memory, unseen) - unseen[T:]).square().mean(dim=(0, 2, 3))
+    assert (error < 0.02).all()
+
+
+def test_a_clip_of_which_nothing_was_observed_changes_nothing():
+    nothing = torch.full_like(still(0, 0.8), torch.nan)
+    seen = still(1, 0.8)
+    torch.testing.assert_close(
+        fit_memory([seen, nothing], T),
+        fit_memory([seen], T),
+    )
