@@ -16,17 +16,14 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from comparison import compare, has_lucas_kanade
 from jaxtyping import Float32, Float64
-from rich.console import Console
 
-from physicnet.config import ConfigError, load_params
+from physicnet.config import load_params
 from physicnet.data.crops import starts
-from physicnet.evaluation import pooling
 from physicnet.evaluation.baselines import DECLUSTERING, Climatology, Persistence, pysteps_methods
 from physicnet.evaluation.extrapolation import carry, flow_between, flow_images, last_frame, trajectories
-from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
-from physicnet.evaluation.table import result_tables
-from physicnet.fields import Field, written_whole
+from physicnet.fields import Field
 from physicnet.model import motion
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
@@ -84,11 +81,7 @@ def flows(normalizer: Normalizer) -> dict[str, FlowOf]:
         for width in (motion.NARROW, motion.NARROW / 2)
     }
     found["TV-L1"] = partial(tvl1_flow, normalizer=normalizer)
-    try:
-        pysteps_methods()
-    except ConfigError as error:
-        Console(stderr=True).print(f"Without Lucas–Kanade: {error}", markup=False)
-    else:
+    if has_lucas_kanade():
         found["Lucas–Kanade"] = partial(lucas_kanade_flow, normalizer=normalizer)
     return found
 
@@ -102,16 +95,8 @@ def main() -> None:
     mean = Climatology.fit(record, splits["train"]).mean
     forecasters: list[Forecaster] = [Carried(name, flow, mean) for name, flow in flows(normalizer).items()]
     forecasters.append(Persistence(mean))
-    scoreboard = Scoreboard(params.evaluate, data_ranges(normalizer))
     origins = [start for part in ("train", "validation") for start in starts(splits[part], params.clip.frames)[::APART]]
-    for start in origins:
-        scoreboard.add(forecast_case(forecasters, record, start, params.clip))
-    scores = pooling.pooled(scoreboard.sums(), params.evaluate)
-    for table in result_tables(scores):
-        Console().print(table)
-    with written_whole(TARGET) as partial_file:
-        scores.to_csv(partial_file, index=False, float_format="%.4g", lineterminator="\n")
-    print(f"{len(origins)} origins, first frames {origins}; every lead and score: {TARGET}")
+    compare(forecasters, record, origins, params, normalizer, TARGET)
 
 
 if __name__ == "__main__":

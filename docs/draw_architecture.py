@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from physicnet.evaluation.figures import INK, drawing_style, ramp
 
 TARGET = Path(__file__).parent / "figures" / "architecture.png"
-WIDTH, HEIGHT = 209.0, 110.0  # units of the drawing; 20 to the inch
+WIDTH, BOTTOM, TOP = 209.0, -15.0, 110.0  # units of the drawing; 20 to the inch
 DPI = 180  # twice what a page of 900 pixels shows
 
 PLAIN = ("#f4f4f4", "#8a8a8a")  # fill and edge; colours of Okabe and Ito, which the colour-blind can tell apart
@@ -31,13 +31,14 @@ Place = tuple[float, float]
 def main() -> None:
     """Write the figure."""
     with drawing_style():
-        figure = Figure((WIDTH / 20, HEIGHT / 20))
+        figure = Figure((WIDTH / 20, (TOP - BOTTOM) / 20))
         axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))
+        axes.set(xlim=(0, WIDTH), ylim=(BOTTOM, TOP))
         axes.set_axis_off()
         draw_input(axes)
         draw_levels(axes)
         draw_codebook(axes)
+        draw_memory(axes)
         draw_output(axes)
         TARGET.parent.mkdir(exist_ok=True)
         figure.savefig(TARGET, dpi=DPI, metadata={"Software": None})
@@ -103,6 +104,13 @@ def draw_codebook(axes: Axes) -> None:
     axes.text(118.5, 53, "code", fontsize=NOTE, ha="left", va="center", color=CODES[1])
 
 
+def draw_memory(axes: Axes) -> None:
+    """Draw the memory below the levels."""
+    box(axes, (60, -13), (76, 11), PLAIN, "Memory", ["six scales, each forgotten at its own pace, everywhere alike"])
+    arrow(axes, [(40.5, 33.5), (40.5, -7.5), (60, -7.5)])
+    arrow(axes, [(136, -7.5), (177, -7.5), (177, 8)])
+
+
 def draw_output(axes: Axes) -> None:
     """Draw the gate, the warp and the forecast."""
     box(axes, (142, 43), (20, 20), PLAIN, "Gate", ["weighs sources", "by confidence,", "cell by cell"])
@@ -113,7 +121,7 @@ def draw_output(axes: Axes) -> None:
     lines = ((84, "flow = global\n+ local"), (70, "trajectories:\nback along it,\nlead by lead"))
     for y, text in (
         *lines,
-        (53, "last frame\n+ source"),
+        (53, "last frame\n+ memory\n+ source"),
         (32, "interpolated\nonce per lead:\nnothing blurs\nstep by step"),
     ):
         axes.text(177, y, text, fontsize=NOTE, ha="center", va="center", linespacing=1.3)
@@ -147,7 +155,7 @@ def stack(axes: Axes, corner: Place, maps: Sequence[np.ndarray], *, size: float)
         extent = (left, left + size, bottom, bottom + size)
         axes.imshow(field, cmap=colours, vmin=0, vmax=1.1, extent=extent, zorder=layer, aspect="auto")
         axes.add_patch(Rectangle((left, bottom), size, size, fill=False, edgecolor=INK, lw=0.8, zorder=layer))
-    axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # which imshow has changed
+    axes.set(xlim=(0, WIDTH), ylim=(BOTTOM, TOP))  # which imshow has changed
 
 
 def caption(axes: Axes, top: Place, text: str) -> None:

@@ -3,12 +3,17 @@
 Small scales of a field live shorter than large ones. S-PROG (Seed 2003, "A Dynamic and Spatial Scaling Approach to
 Advection Forecasting", J. Appl. Meteorol. 42) forecasts each scale along the flow by an autoregression of its own. So
 does the memory here. Its weights are sums of exponentials of the lead: any number of leads can be asked for, and no
-weight grows with them.
+weight grows with them. How steady a band has just been in the neighbourhood, and whether it grew, may change its
+weight: S-PROG estimates its lifetimes from the latest frames, too.
 
 | symbol | what |
 |---|---|
 | bands | the field between Gaussian means of growing width; together they are the field |
-| features | the bands of the last frame, how much each changed along the flow since the frame before, and 1 |
+| change | how much each band changed along the flow since the frame before |
+| steadiness | correlation of a band with itself one frame before, in the neighbourhood |
+| growth | logarithm of the ratio of its mean square to that of one frame before, in the neighbourhood |
+| level | the coarsest bands, softly bounded: how high the field is there |
+| features | bands, change, bands times steadiness, growth and level, and 1 |
 | weight | of a feature, Σ_j w_j exp(-lead / lifetime_j) |
 | memory | Σ_f weight_f(lead) · feature_f: what the last frame gains on its way, wherever it is |
 
@@ -25,7 +30,9 @@ from physicnet.model.motion import blur
 
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of the Gaussian means, cells
 LIFETIMES = (1.0, 3.0, 10.0, 30.0, float("inf"))  # leads
-NUM_FEATURES = 2 * (len(WIDTHS) + 1) + 1
+NUM_FEATURES = 5 * (len(WIDTHS) + 1) + 1
+NEIGHBOURHOOD = 16.0  # standard deviation of the Gaussian that weighs neighbours, cells
+FAINT = 1e-3  # mean square, in standard deviations, below which a band counts as steady and not growing
 
 
 class Memory(nn.Module):
@@ -49,8 +56,18 @@ def exponents(num_leads: int) -> Float[Tensor, "k j"]:
 
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:
     """Features of a frame without missing cells and of the one before it, carried to the same time."""
-    bands = split(last)
-    return torch.cat((bands, bands - split(before), torch.ones_like(bands[:, :, :1])), dim=2)
+    bands, earlier = split(last), split(before)
+    squares, earlier_squares = around(bands**2) + FAINT, around(earlier**2) + FAINT
+    steadiness = (around(bands * earlier) + FAINT) / (squares * earlier_squares).sqrt()
+    growth = torch.log(squares / earlier_squares).clamp(-1, 1)
+    level = torch.tanh(bands[:, :, -2:].sum(dim=2, keepdim=True))
+    parts = (bands, bands - earlier, bands * steadiness, bands * growth, bands * level, torch.ones_like(level))
+    return torch.cat(parts, dim=2)
+
+
+def around(values: Float[Tensor, "b c n h w"]) -> Float[Tensor, "b c n h w"]:
+    """Means over the neighbourhood of each cell."""
+    return blur(values, NEIGHBOURHOOD) / blur(torch.ones_like(values[:1, :1, :1]), NEIGHBOURHOOD)
 
 
 def split(frames: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c n h w"]:

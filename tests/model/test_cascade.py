@@ -1,5 +1,7 @@
 """The cascade: bands that are the field, and a memory that forgets each of them at its own pace."""
 
+import math
+
 import pytest
 import torch
 from drifting import noise
@@ -7,6 +9,7 @@ from drifting import noise
 from physicnet.model.cascade import LIFETIMES, NUM_FEATURES, WIDTHS, Memory, exponents, make_features, split
 
 SIZE = (40, 56)
+NUM_BANDS = len(WIDTHS) + 1
 
 
 def speaking_memory(variables: int) -> Memory:
@@ -46,13 +49,63 @@ def test_a_gaussian_mean_damps_a_wave_as_theory_says():
     torch.testing.assert_close(first, kept * wave(10.0)[0, 0, 60:140, 60:140], rtol=0, atol=1e-3)
 
 
-def test_features_are_bands_their_change_and_one():
+def test_features_are_bands_their_change_three_products_and_one():
     last, before = noise(2, 3, *SIZE), noise(2, 3, *SIZE, seed=1)
-    features, bands = make_features(last, before), len(WIDTHS) + 1
+    features = make_features(last, before)
     assert features.shape == (2, 3, NUM_FEATURES, *SIZE)
-    torch.testing.assert_close(features[:, :, :bands].sum(dim=2), last, rtol=0, atol=1e-5)
-    torch.testing.assert_close(features[:, :, bands:-1].sum(dim=2), last - before, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features[:, :, :NUM_BANDS].sum(dim=2), last, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features[:, :, NUM_BANDS : 2 * NUM_BANDS].sum(dim=2), last - before, rtol=0, atol=1e-5)
     assert (features[:, :, -1] == 1).all()
+
+
+def products(last: torch.Tensor, before: torch.Tensor) -> list[torch.Tensor]:
+    """Steadiness, growth and level of each band, (b c n h w): features divided by the bands."""
+    features = make_features(last, before)
+    bands = features[:, :, :NUM_BANDS]
+    return [features[:, :, n * NUM_BANDS : (n + 1) * NUM_BANDS] / bands for n in (2, 3, 4)]
+
+
+def test_a_field_that_stays_is_steady_and_does_not_grow():
+    frame = noise(1, 1, *SIZE)
+    steadiness, growth, _ = products(frame, frame)
+    torch.testing.assert_close(steadiness, torch.ones_like(steadiness), rtol=0, atol=1e-3)
+    torch.testing.assert_close(growth, torch.zeros_like(growth), rtol=0, atol=1e-3)
+
+
+def test_another_field_is_not_steady():
+    steadiness, _, _ = products(noise(1, 1, 128, 128), noise(1, 1, 128, 128, seed=1))
+    assert steadiness[:, :, :3].abs().mean() < 0.1
+
+
+def test_growth_is_the_logarithm_of_the_ratio_of_squares_up_to_1():
+    frame = 10 * noise(1, 1, *SIZE)
+    for factor in (0.9, 1.2, 5.0):
+        _, growth, _ = products(factor * frame, frame)
+        expected = min(2 * math.log(factor), 1.0)
+        torch.testing.assert_close(growth[:, :, :4], torch.full_like(growth[:, :, :4], expected), rtol=0, atol=0.01)
+
+
+def test_growth_and_steadiness_are_of_the_neighbourhood():
+    before = noise(1, 1, 160, 160)
+    last = before.clone()
+    last[..., :60] = 2 * noise(1, 1, 160, 60, seed=1)
+    steadiness, growth, _ = (part[0, 0, 0] for part in products(last, before))
+    assert steadiness[:, :10].mean() < 0.2
+    assert steadiness[:, -10:].mean() > 0.99
+    assert growth[:, :10].mean() > 0.9
+    assert growth[:, -10:].abs().mean() < 0.01
+
+
+def test_the_level_is_high_where_the_field_is():
+    field = torch.zeros(1, 1, 160, 160)
+    field[..., 80:] = 5.0
+    level = products(field + 0.01 * noise(1, 1, 160, 160), field)[2][0, 0, 0]
+    assert level[:, :10].abs().max() < 0.1
+    assert level[:, -10:].min() > 0.99
+
+
+def test_a_field_without_any_variation_has_features():
+    assert make_features(torch.zeros(1, 1, *SIZE), torch.zeros(1, 1, *SIZE)).isfinite().all()
 
 
 def test_an_unfitted_memory_adds_nothing():

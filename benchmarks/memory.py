@@ -1,0 +1,60 @@
+"""What does the memory of scales bring, and what does training add to it?
+
+    python benchmarks/memory.py
+
+Compares, on the validation part of the record that `dvc repro` has ingested (no frame of the test part is read): the
+last frame along the first flow, the same with the memory fitted to the training clips in closed form, and the trained
+model. Writes every score to docs/results/memory.csv. Lucas-Kanade needs the extra: pip install -e '.[baselines]'.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from comparison import compare, has_lucas_kanade
+
+from physicnet.config import Params, load_params
+from physicnet.data.crops import starts
+from physicnet.evaluation.baselines import Climatology, build_baselines
+from physicnet.fields import Field
+from physicnet.model.forecaster import Forecaster
+from physicnet.model.rollout import ModelForecaster
+from physicnet.training.inputs import Inputs
+from physicnet.training.joint import MEMORY_CLIPS
+from physicnet.training.memory import fit_memory
+
+DATA = Path("data")
+TARGET = Path("docs/results/memory.csv")
+
+
+def untrained(params: Params, inputs: Inputs, name: str, *, fitted: bool) -> ModelForecaster:
+    """Return the model as training finds it, before or after its memory was fitted."""
+    net = inputs.build(params.model, params.clip)
+    if fitted:
+        net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), params.clip.frames_in)
+    model = ModelForecaster(net, inputs.normalizer, params.clip, torch.device("cpu"))
+    model.name = name
+    return model
+
+
+def main() -> None:
+    """Score every forecast, print the table and write it."""
+    params = load_params(Path("params.yaml"))
+    torch.set_num_threads(params.machine.num_threads)
+    record = Field.open(DATA / "fields.zarr")
+    splits = json.loads((DATA / "statistics.json").read_text(encoding="utf-8"))["splits"]
+    inputs = Inputs.read(DATA / "normalized.zarr", DATA / "statistics.json", DATA / "crops.csv")
+    names = ["persistence", "advection", *(["lucas_kanade"] if has_lucas_kanade() else [])]
+    trained = ModelForecaster.load(Path("models/model.safetensors"), params.machine)
+    forecasters: list[Forecaster] = [
+        untrained(params, inputs, "first flow", fitted=False),
+        untrained(params, inputs, "first flow and memory", fitted=True),
+        trained,
+        *build_baselines(names, Climatology.fit(record, splits["train"]), inputs.normalizer),
+    ]
+    origins = starts(splits["validation"], params.clip.frames)
+    compare(forecasters, record, origins, params, inputs.normalizer, TARGET)
+
+
+if __name__ == "__main__":
+    main()
