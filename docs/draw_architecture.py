@@ -106,7 +106,14 @@ def draw_codebook(axes: Axes) -> None:
 
 def draw_memory(axes: Axes) -> None:
     """Draw the memory below the levels."""
-    box(axes, (60, -13), (76, 11), PLAIN, "Memory", ["six scales, each forgotten at its own pace, everywhere alike"])
+    box(
+        axes,
+        (60, -13),
+        (76, 11),
+        PLAIN,
+        "Memory",
+        ["six scales, each forgotten at its own pace; fitted in closed form"],
+    )
     arrow(axes, [(40.5, 33.5), (40.5, -7.5), (60, -7.5)])
     arrow(axes, [(136, -7.5), (177, -7.5), (177, 8)])
 

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
@@ -147,3 +149,30 @@ def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path,
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "model.safetensors").exists()
     assert run(data, codebook, killed, epochs=6).read_bytes() == whole.read_bytes()
+
+
+def test_two_processes_train_one_model(data: Data, codebook: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; from pathlib import Path\n"
+        "from training.conftest import Data; from training.test_joint import run\n"
+        "n, s, c, book, folder = map(Path, sys.argv[1:]); run(Data(n, s, c), book, folder, rescale=1.0)\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    paths = [*map(str, data.paths.values()), str(codebook), str(folder)]
+    environment = os.environ | {"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, str(script), *paths], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    alone, together = run(data, codebook, tmp_path / "one", rescale=1.0), folder / "model.safetensors"
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "training.csv"]
+    rows, rows_alone = (pd.read_csv(path.parent / "training.csv") for path in (together, alone))
+    assert rows["epoch"].tolist() == rows_alone["epoch"].tolist()
+    # The clips of a batch are the same, only shared out; a mean over two halves is not quite that over the whole.
+    np.testing.assert_allclose(rows["validation_loss"], rows_alone["validation_loss"], rtol=0.02)
+    one, two = load_checkpoint(alone).tensors, load_checkpoint(together).tensors
+    assert one.keys() == two.keys()
+    moved = one["memory.weights"] - two["memory.weights"]
+    assert moved.abs().max() < 3 * TRAIN.learning_rate
