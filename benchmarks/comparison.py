@@ -14,7 +14,7 @@ from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 
 
-def compare(
+def score(
     forecasters: list[Forecaster],
     record: Field,
     origins: list[int],

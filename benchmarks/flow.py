@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from comparison import compare, has_lucas_kanade
+from comparison import has_lucas_kanade, score
 from jaxtyping import Float32, Float64
 
 from physicnet.config import load_params
@@ -96,7 +96,7 @@ def main() -> None:
     forecasters: list[Forecaster] = [Carried(name, flow, mean) for name, flow in flows(normalizer).items()]
     forecasters.append(Persistence(mean))
     origins = [start for part in ("train", "validation") for start in starts(splits[part], params.clip.frames)[::APART]]
-    compare(forecasters, record, origins, params, normalizer, TARGET)
+    score(forecasters, record, origins, params, normalizer, TARGET)
 
 
 if __name__ == "__main__":

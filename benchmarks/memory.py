@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import torch
-from comparison import compare, has_lucas_kanade
+from comparison import has_lucas_kanade, score
 
 from physicnet.config import Params, load_params
 from physicnet.data.crops import starts
@@ -53,7 +53,7 @@ def main() -> None:
         *build_baselines(names, Climatology.fit(record, splits["train"]), inputs.normalizer),
     ]
     origins = starts(splits["validation"], params.clip.frames)
-    compare(forecasters, record, origins, params, inputs.normalizer, TARGET)
+    score(forecasters, record, origins, params, inputs.normalizer, TARGET)
 
 
 if __name__ == "__main__":

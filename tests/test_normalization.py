@@ -39,7 +39,8 @@ def test_denormalize_undoes_normalize_for_arrays_and_tensors(
     for form in (values, torch.from_numpy(values)):
         back = NORMALIZER.denormalize(NORMALIZER.normalize(form))
         assert type(back) is type(form)
-        np.testing.assert_allclose(np.asarray(back), values, rtol=2e-5, atol=1e-9)
+        np.testing.assert_allclose(np.asarray(back)[:, :2], values[:, :2], rtol=2e-5)
+        np.testing.assert_allclose(np.asarray(back)[:, 2], snow[:, 0], rtol=2e-5, atol=1e-9)  # near 0 powers are steep
 
 
 @pytest.mark.parametrize("channel", [RAIN, SNOW])

@@ -65,9 +65,9 @@ class ClipDataset:
         clip = np.stack([frame[window] for frame in self._frames.read(start, start + frames)])
         return Sample(torch.from_numpy(clip), torch.from_numpy(self._windows[index]))
 
-    def spread(self, most: int) -> Iterator[Float32[Tensor, "t c h w"]]:
-        """Read at most about `most` clips, evenly spread over the table."""
-        for index in range(0, len(self), max(1, len(self) // most)):
+    def spread(self, count: int) -> Iterator[Float32[Tensor, "t c h w"]]:
+        """Read every n-th clip of the table, n such that `count` or a few more are read: all, if there are not more."""
+        for index in range(0, len(self), max(1, len(self) // count)):
             yield self[index].clip
 
 

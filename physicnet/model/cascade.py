@@ -44,14 +44,13 @@ class Memory(nn.Module):
 
     def forward(self, features: Float[Tensor, "b c f h w"], num_leads: int) -> Float[Tensor, "b k c h w"]:
         """What is added to the last frame at leads 1..num_leads, in standard deviations."""
-        decays = torch.exp(-exponents(num_leads).to(self.weights))
-        return torch.einsum("bcfhw,cfj,kj->bkchw", features, self.weights, decays)
+        return torch.einsum("bcfhw,cfj,kj->bkchw", features, self.weights, decays(num_leads, self.weights))
 
 
-def exponents(num_leads: int) -> Float[Tensor, "k j"]:
-    """lead / lifetime, of leads 1..num_leads."""
+def decays(num_leads: int, like: Tensor) -> Float[Tensor, "k j"]:
+    """exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`."""
     leads = torch.arange(1, num_leads + 1, dtype=torch.float64)
-    return leads[:, None] / torch.tensor(LIFETIMES, dtype=torch.float64)
+    return torch.exp(-(leads[:, None] / torch.tensor(LIFETIMES, dtype=torch.float64)).to(like))
 
 
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:

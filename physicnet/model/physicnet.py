@@ -119,14 +119,15 @@ class PhysicNet(nn.Module):
 
         gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
         fused_flow = flow + presence * local_turn
-        memory = self.memory(scales(past, observed, present), num_leads)
+        last = complete(past[:, -1], observed[:, -1])  # b c h w
+        memory = self.memory(scales(last, present), num_leads)
         fused_source = memory + torch.lerp(source.value, local_value, gate)
         passing = passing_flow(past, observed, fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
-            frames=carry(grow(past, observed, fused_source), paths),
+            frames=carry(grow(past, last, fused_source), paths),
             global_frames=carry(
-                grow(past, observed, memory + source.value), trajectories(flow, num_leads, passing=passing)
+                grow(past, last, memory + source.value), trajectories(flow, num_leads, passing=passing)
             ),
             flow=fused_flow,
             gate=gate,
@@ -162,11 +163,8 @@ def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
 
 
 @torch.no_grad()
-def scales(
-    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], present: Present
-) -> Float[Tensor, "b c f h w"]:
-    """Features of the present by scale, for the memory."""
-    last = complete(past[:, -1], observed[:, -1])
+def scales(last: Float[Tensor, "b c h w"], present: Present) -> Float[Tensor, "b c f h w"]:
+    """Features of the completed last frame and the one before it by scale, for the memory."""
     return make_features(last, complete(present.frames[:, -2], present.observed[:, -2]))
 
 
@@ -184,7 +182,8 @@ def first_guess(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c
     present = observe(past, observed)
     passing = passing_flow(past, observed, present.flow)
     paths = trajectories(present.flow, num_leads, passing=passing)
-    return FirstGuess(complete(past[:, -1], observed[:, -1]), scales(past, observed, present), paths)
+    last = complete(past[:, -1], observed[:, -1])
+    return FirstGuess(last, scales(last, present), paths)
 
 
 def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -197,15 +196,15 @@ def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]
 
 
 def grow(
-    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], source: Float[Tensor, "b k c h w"]
+    past: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"]
 ) -> Float[Tensor, "b k c h w"]:
-    """The last frame, completed, with the source of each lead, softly kept within what the past of the clip showed.
+    """The completed last frame with the source of each lead, softly kept within what the past of the clip showed.
 
     A few cells of a young model would otherwise explode, and physical values are exponential in ours.
     """
     low, high = (extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax))  # b 1 c 1 1
     low, high = low - MARGIN, high + MARGIN
-    value = complete(past[:, -1], observed[:, -1])[:, None] + source
+    value = last[:, None] + source
     return high - F.softplus(high - low - F.softplus(value - low, SHARPNESS), SHARPNESS)
 
 

@@ -24,7 +24,7 @@ from physicnet.training.loop import Report, finish, fit, write_history
 from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
 from physicnet.training.memory import fit_memory
 
-MEMORY_CLIPS = 48  # from which the memory is fitted; more change its weights little
+MEMORY_CLIPS = 48  # from which the memory is fitted, at least; three times as many forecast no better
 
 
 class Joint:

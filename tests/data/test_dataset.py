@@ -49,6 +49,16 @@ def test_missing_values_are_nan(paths: tuple[Path, Path]) -> None:
     assert ClipDataset(*paths, "train")[0].clip.isnan().sum() == 1
 
 
+def test_clips_are_spread_evenly(paths: tuple[Path, Path]) -> None:
+    dataset = ClipDataset(*paths, "train")
+    for count in (1, 3, len(dataset), len(dataset) + 5):
+        every = max(1, len(dataset) // count)
+        found = list(dataset.spread(count))
+        assert len(found) >= min(count, len(dataset))
+        for number, clip in enumerate(found):
+            torch.testing.assert_close(clip, dataset[number * every].clip, equal_nan=True)
+
+
 def test_a_split_without_clips_is_named(paths: tuple[Path, Path]) -> None:
     with pytest.raises(DataError, match=r"crops\.csv lists no clip of split 'validation'"):
         ClipDataset(*paths, "validation")

@@ -98,8 +98,15 @@ def test_rates_without_a_threshold_get_two_decades() -> None:
     assert (scale.vmin, scale.vmax) == (pytest.approx(0.3996), pytest.approx(39.96))
 
 
-@pytest.mark.parametrize("transform", [Identity(), Power(0.5)])
-@pytest.mark.parametrize("values", [np.full(3, 0.0), np.full(3, np.nan)])
+@pytest.mark.parametrize(
+    ("values", "transform"),
+    [
+        (np.full(3, 4.0), Identity()),
+        (np.full(3, np.nan), Identity()),
+        (np.full(3, 0.0), Power(0.5)),
+        (np.full(3, np.nan), Power(0.5)),
+    ],
+)
 def test_a_scale_has_two_different_ends_even_for_constant_and_for_missing_values(
     values: np.ndarray, transform: Transform
 ) -> None:
