@@ -31,7 +31,7 @@ from physicnet.model.motion import blur
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of the Gaussian means, cells
 LIFETIMES = (1.0, 3.0, 10.0, 30.0, float("inf"))  # leads
 NUM_FEATURES = 5 * (len(WIDTHS) + 1) + 1
-NEIGHBOURHOOD = 16.0  # standard deviation of the Gaussian that weighs neighbours, cells
+NEIGHBOURHOOD = 6.0  # standard deviation of the Gaussian that weighs neighbours, cells
 FAINT = 1e-3  # mean square, in standard deviations, below which a band counts as steady and not growing
 
 

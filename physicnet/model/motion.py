@@ -19,15 +19,15 @@ from physicnet.model.warp import resize, sample_observed
 
 COARSE = 4  # cells of the frame per cell of the matching grid
 RADIUS = 5  # cells of the matching grid searched in each direction: 20 pixels of the frame per step
-NARROW, WIDE = 4.0, 10.0  # standard deviations of the matching windows, cells of the matching grid
+NARROW, WIDE = 8.0, 20.0  # standard deviations of the matching windows, cells of the matching grid
 GUIDE = 0.5  # weight of the wide window, which decides where the narrow one sees nothing
 FALLBACK = 0.05  # weight of the mean over the frame, which decides where neither does
 DOUBT = 1e-5  # count of terms below which the mean error of a shift is that of all shifts
 SHARPNESS = 12.0  # of the soft minimum over the shifts
-REFINEMENTS = ((4, 3.0), (2, 5.0))  # cells per cell, and the window's standard deviation in them
-FINE = 5.0  # standard deviation of the windows in which passing motion is seen, cells of the frame
+REFINEMENTS = ((4, 4.0), (2, 7.0))  # cells per cell, and the window's standard deviation in them
+FINE = 4.0  # standard deviation of the windows in which passing motion is seen, cells of the frame
 DAMPING = 0.02  # of the normal equations, relative to their mean trace
-RECENCY = 1 / 3  # weight of a pair of frames, relative to the pair after it
+RECENCY = 0.1  # weight of a pair of frames, relative to the pair after it
 LONGEST_STEP = 1.5  # cells; a linearisation reaches no farther
 
 

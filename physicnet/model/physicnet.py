@@ -36,8 +36,9 @@ from physicnet.model.windows import cut, paste
 
 MARGIN = 0.5  # standard deviations; how far a forecast may leave the range of its past
 SHARPNESS = 10.0  # of that limit, per standard deviation
-INFLOW = 8.0  # cells; standard deviation of the neighbourhood from which missing cells are continued
-FARAWAY = 0.01  # share of observed neighbours below which the continuation fades to the mean
+INFLOW = (32.0, 16.0, 8.0, 4.0, 2.0)  # cells; standard deviations of the neighbourhoods that continue missing cells
+FARAWAY = 0.01  # share of observed neighbours below which a neighbourhood gives way to the next wider, or to the mean
+TRACE = 1e-6  # share of observed neighbours below which a neighbourhood is as good as empty
 
 
 class Present(NamedTuple):
@@ -189,10 +190,15 @@ def first_guess(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c
 def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """Continue a frame from what was observed into what was not, fading to the mean (0) far away.
 
-    Something must flow in from beyond the coverage; the observed neighbourhood is its best guess.
+    Something must flow in from beyond the coverage; the observed neighbourhood is its best guess: the cells at the edge
+    for what lies next to it, an ever wider mean for what lies farther out.
     """
-    guess = blur(frame * observed, INFLOW) / (blur(observed, INFLOW) + FARAWAY)
-    return torch.lerp(guess.to(frame), frame, observed)
+    guess = torch.zeros_like(frame)
+    for width in INFLOW:
+        share = blur(observed, width)
+        near = blur(frame * observed, width) / share.clamp(min=TRACE)
+        guess = torch.lerp(guess, near, share / (share + FARAWAY))
+    return torch.lerp(guess, frame, observed)
 
 
 def grow(
