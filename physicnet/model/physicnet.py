@@ -195,8 +195,8 @@ def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]
     """
     guess = torch.zeros_like(frame)
     for width in INFLOW:
-        share = blur(observed, width)
-        near = blur(frame * observed, width) / share.clamp(min=TRACE)
+        share = blur(observed, width).to(frame)
+        near = blur(frame * observed, width).to(frame) / share.clamp(min=TRACE)
         guess = torch.lerp(guess, near, share / (share + FARAWAY))
     return torch.lerp(guess, frame, observed)
 
