@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from samples import START, STEP, clip_config, crops_config
 
-from physicnet.data.activity import Activity
+from physicnet.data.activity import ActivityReader
 from physicnet.data.crops import draw_crops, starts
 from physicnet.fields import DataError, Field
 
@@ -25,9 +25,13 @@ def moving(num_frames: int = 21, height: int = 20, width: int = 24) -> np.ndarra
     return values
 
 
-def run(folder: Path, values: np.ndarray, splits: dict[str, Any] = SPLITS, **changes: object) -> pd.DataFrame:
+def field(values: np.ndarray) -> Field:
     times = START + STEP * np.arange(len(values))
-    Field(xr.Dataset({"rate": (("time", "y", "x"), values, {"units": "1"})}, {"time": times})).save(folder / "n.zarr")
+    return Field(xr.Dataset({"rate": (("time", "y", "x"), values, {"units": "1"})}, {"time": times}))
+
+
+def run(folder: Path, values: np.ndarray, splits: dict[str, Any] = SPLITS, **changes: object) -> pd.DataFrame:
+    field(values).save(folder / "n.zarr")
     (folder / "s.json").write_text(json.dumps({"splits": splits}))
     paths = {"normalized": folder / "n.zarr", "statistics": folder / "s.json", "crops": folder / "crops.csv"}
     draw_crops(crops_config(**changes), clip_config(), **paths)
@@ -88,21 +92,33 @@ def test_without_a_floor_windows_are_drawn_only_where_the_field_moves(tmp_path: 
     assert ((table["row"] + table["height"] > 10) & (table["col"] + table["width"] > 12)).all()
 
 
-def test_views_are_drawn_as_often_as_their_activity_and_the_floor_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exponents", [(1.0, 0.0), (0.5, 2.0)])
+def test_views_are_drawn_as_often_as_their_importance_and_the_floor_say(
+    tmp_path: Path, exponents: tuple[float, float]
+) -> None:
     values, floor = moving(9, 6, 8), 0.4
     table = run(
         tmp_path, values, {"train": [[0, 4]], "validation": [[5, 8]], "test": [[9, 12]]},
         view=5, window=3, train_clips=6000, activity_floor=floor, min_coverage=0.7,
+        activity_exponent=exponents[0], coverage_exponent=exponents[1],
     )  # fmt: skip
-    maps = [Activity.of(values[start : start + 3, None]).of_windows(5) for start in (0, 1)]
+    reader = ActivityReader(field(values), 3)
+    maps = [reader.read(start).of_windows(5) for start in (0, 1)]
     activity, coverage = (np.stack(parts) for parts in zip(*maps, strict=True))
     covered = coverage >= 0.7
-    expected = floor * covered / covered.sum() + (1 - floor) * covered * activity / activity[covered].sum()
+    importance = covered * activity ** exponents[0] * coverage ** exponents[1]
+    expected = floor * covered / covered.sum() + (1 - floor) * importance / importance.sum()
     drawn = np.zeros_like(expected)
     views = table.query("split == 'train' and level == 'global'")
     np.add.at(drawn, (views["start"], views["row"], views["col"]), 1 / 6000)
     np.testing.assert_allclose(drawn, expected, atol=4 * np.sqrt(expected.max() / 6000))
     assert (drawn[~covered] == 0).all()
+
+
+def test_without_an_exponent_activity_does_not_count(tmp_path: Path) -> None:
+    table = run(tmp_path, moving(), view=6, train_clips=400, activity_floor=0.0, activity_exponent=0.0)
+    still = table.query("split == 'train' and level == 'global' and row + height <= 10")
+    assert len(still) > 50
 
 
 def test_where_nothing_moves_windows_are_drawn_evenly(tmp_path: Path) -> None:
