@@ -70,9 +70,9 @@ def drawing_style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without date or version in it."""
+    """Write a PNG without date or version in it, whatever the name's end."""
     with drawing_style():
-        figure.savefig(path, metadata={"Software": None}, dpi=DPI)
+        figure.savefig(path, format="png", metadata={"Software": None}, dpi=DPI)
 
 
 def ramp() -> Colormap:

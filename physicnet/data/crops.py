@@ -18,6 +18,8 @@ from jaxtyping import Bool, Float64
 from physicnet.config import ClipConfig, CropsConfig
 from physicnet.data.activity import Activity, ActivityReader
 from physicnet.data.normalize import Segments
+from physicnet.data.sampling import sampling_figure
+from physicnet.drawing import save
 from physicnet.fields import DataError, Field, written_whole
 
 COLUMNS = ["clip", "split", "start", "frames", "level", "row", "col", "height", "width"]
@@ -43,8 +45,10 @@ class Clip:
     windows: tuple[Box, ...] = ()
 
 
-def draw_crops(config: CropsConfig, clip: ClipConfig, *, normalized: Path, statistics: Path, crops: Path) -> None:
-    """Write the table of clips; equal data, parameters and seed give equal bytes.
+def draw_crops(
+    config: CropsConfig, clip: ClipConfig, *, normalized: Path, statistics: Path, crops: Path, figure: Path
+) -> None:
+    """Write the table of clips and a figure of it; equal data, parameters and seed give equal bytes.
 
     Raises:
         DataError: if the grid is smaller than a local window, or no training view is covered enough.
@@ -61,9 +65,11 @@ def draw_crops(config: CropsConfig, clip: ClipConfig, *, normalized: Path, stati
     whole = Box(0, 0, height, width)
     tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames)[:: config.stride])
     clips = chain(drawer.training(splits["train"]), drawer.validation(splits["validation"], whole), tested)
-    with written_whole(crops) as table:
-        rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
+    rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    with written_whole(crops) as file, written_whole(figure) as picture:
+        table.to_csv(file, index=False, lineterminator="\n")
+        save(sampling_figure(field, splits, table), picture)
 
 
 def starts(segments: Segments, frames: int) -> list[int]:

@@ -100,5 +100,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         activity_exponent=1.0,
         coverage_exponent=0.0,
     )
-    draw_crops(draws, CLIP, normalized=data.normalized, statistics=data.statistics, crops=data.crops)
+    draw_crops(draws, CLIP, **data.paths, figure=folder / "crops.png")
     return data
