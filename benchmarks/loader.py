@@ -204,6 +204,27 @@ class Model:
         return waited, worked
 
 
+def cpu_note(loader: Reader, dataset: ClipDataset, params: Params, num_clips: int) -> str:
+    """Compare processor time, which other work on the machine hardly touches; the model on one thread."""
+    batch_size, alone = params.train.batch_size, params.machine.model_copy(update={"num_threads": 1})
+    batches = loader.open()
+    started = time.process_time()
+    for _ in batches():
+        pass
+    read = (time.process_time() - started) / num_clips
+    model = Model(params.model_copy(update={"machine": alone}), dataset)
+    held = list(epoch_batches(dataset, batch_size, 1, seed=0, epoch=0))
+    model.waits_and_steps(iter(held))
+    started = time.process_time()
+    model.waits_and_steps(iter(held * 2))
+    step = (time.process_time() - started) / (2 * batch_size)
+    threads = params.machine.num_threads
+    return (
+        f"Processor time a sample: {1000 * read:.0f} ms from the page cache, {1000 * step:.0f} ms of training.\n"
+        f"Were training {threads} times as fast on {threads} threads, that would be {step / threads / read:.1f}:1."
+    )
+
+
 def show(rates: pd.DataFrame, model: float, note: str) -> None:
     """Print samples per second, and their ratio to what the model takes."""
     table = Table(title=f"samples per second ({note})", title_justify="left")
@@ -262,6 +283,7 @@ def measure(readers: list[Reader], saved: dict[str, Path], crops: Path, params: 
     taken = pd.DataFrame({name: np.median(rows, axis=0) for name, rows in found.items()}, index=columns).T
     note = f"{params.clip.frames} frames, views of {params.crops.view} cells"
     show(num_clips / taken, batch_size / float(np.median(steps)), f"{note}, medians of {ROUNDS} rounds")
+    print(cpu_note(loader, dataset, params, num_clips))
     print(f"Fed from disk with nothing kept, training waited {np.median(waits):.1%} of its time.")
     one, two = np.median(threads, axis=0)
     print(f"Two threads read {one / two:.2f} times as fast as one.")
