@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from physicnet.evaluation.figures import INK, drawing_style, ramp
+from physicnet.drawing import INK, drawing_style, ramp
 
 TARGET = Path(__file__).parent / "figures" / "architecture.png"
 WIDTH, BOTTOM, TOP = 209.0, -15.0, 110.0  # units of the drawing; 20 to the inch

@@ -54,15 +54,17 @@ def normalize(fields: In, normalized: Out, statistics: Out) -> None:
 
 
 @app.command()
-def crops(normalized: In, statistics: In, crops: Out) -> None:
-    """Draw the clips, and the windows in them, that training and evaluation use."""
+def crops(normalized: In, statistics: In, crops: Out, figure: Out) -> None:
+    """Draw the clips, and the windows in them, that training and evaluation use, and a figure of where they lie."""
     params = _begin()
     from physicnet.data import crops as stage
     from physicnet.mirror import mirrored
 
     with mirrored("crops", crops=params.crops, clip=params.clip) as mirror:
-        stage.draw_crops(params.crops, params.clip, normalized=normalized, statistics=statistics, crops=crops)
-        mirror.keep(crops)
+        stage.draw_crops(
+            params.crops, params.clip, normalized=normalized, statistics=statistics, crops=crops, figure=figure
+        )
+        mirror.keep(crops, figure)
 
 
 @app.command()

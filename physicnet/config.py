@@ -109,7 +109,11 @@ class NormalizeConfig(Section):
 
 
 class CropsConfig(Section):
-    """How clips, global views and local windows are drawn."""
+    """How clips, global views and local windows are drawn.
+
+    A window's importance is activity^`activity_exponent` times coverage^`coverage_exponent` (`data/activity.py` defines
+    both); `activity_floor` is the share of the draws that ignores it, `min_coverage` what a window must have at least.
+    """
 
     seed: Index
     view: Count
@@ -119,14 +123,20 @@ class CropsConfig(Section):
     stride: Count
     min_coverage: Share
     activity_floor: Share
+    activity_exponent: NonNegative
+    coverage_exponent: NonNegative
 
 
 class MachineConfig(Section):
-    """Device and threads of the stages that train or run the model; `precision` is that of the training steps."""
+    """Device and threads of the stages that train or run the model; `precision` is that of the training steps.
+
+    `cache_mib` bounds what the trainings keep of the record in memory.
+    """
 
     device: str
     precision: Literal["float32", "bfloat16"]
     num_threads: Count
+    cache_mib: Index
 
 
 class EvaluateConfig(Section):

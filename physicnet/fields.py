@@ -15,6 +15,10 @@ from jaxtyping import Float32
 # Large enough that a long record is few files, small enough that an appended frame rewrites little.
 SHARD_BYTES = 32 * 2**20
 
+# Cells on a side of a chunk, at most. A view of 128 cells then costs two or three chunks a frame instead of the frame;
+# smaller chunks cost more in zarr's handling of each than they save (benchmarks/README.md).
+CHUNK_CELLS = 256
+
 
 class DataError(ValueError):
     """The data cannot be used as they are; the message names the file, the variable, the value and the remedy."""
@@ -137,9 +141,19 @@ class Field:
         """Return the frames `start` to `stop` (half open)."""
         return Field(self.dataset.isel({self.time_dim: slice(start, stop)}))
 
-    def frames(self, start: int, stop: int) -> Float32[np.ndarray, "t c h w"]:
-        """Read the frames `start` to `stop` (half open) into memory; NaN where missing."""
-        block = self.dataset.isel({self.time_dim: slice(start, stop)})
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """Rows and columns of the chunks in which a store holds each frame; of the frame, if this is no store."""
+        first = self.dataset[self.variables[0]]
+        _, row, column = first.encoding.get("chunks") or first.shape
+        return int(row), int(column)
+
+    def frames(
+        self, start: int, stop: int, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Float32[np.ndarray, "t c h w"]:
+        """Read the frames `start` to `stop` (half open), or a window of them, into memory; NaN where missing."""
+        cut = dict(zip(self.spatial_dims, (rows, columns), strict=True))
+        block = self.dataset.isel({self.time_dim: slice(start, stop), **cut})
         return np.stack([block[name].values for name in self.variables], axis=1).astype(np.float32, copy=False)
 
     @classmethod
@@ -155,9 +169,10 @@ class Field:
         return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
 
     def save(self, path: Path) -> None:
-        """Write a Zarr v3 store, float32, a chunk per frame and a shard for many; equal fields give equal bytes.
+        """Write a Zarr v3 store, float32; equal fields give equal bytes.
 
-        The store appears under `path` complete or not at all.
+        A frame is one chunk, or several of at most `CHUNK_CELLS` cells a side; a shard holds many frames. The store
+        appears under `path` complete or not at all.
         """
         time, _, row, column = self.shape
         shard = min(time, frames_per_block(4 * row * column, SHARD_BYTES))
@@ -168,7 +183,9 @@ class Field:
 
     def _encoding(self, shard: int) -> dict[str, dict[str, Any]]:
         _, _, row, column = self.shape
-        layout = {"chunks": (1, row, column), "shards": (shard, row, column), "_FillValue": np.float32("nan")}
+        chunk = [-(-cells // -(-cells // CHUNK_CELLS)) for cells in (row, column)]  # equal parts of the frame
+        whole = [-(-cells // side) * side for cells, side in zip((row, column), chunk, strict=True)]
+        layout = {"chunks": (1, *chunk), "shards": (shard, *whole), "_FillValue": np.float32("nan")}
         clock = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
         mappings = {name: self.dataset[name].encoding.get("grid_mapping") for name in self.variables}
         links = {

@@ -45,6 +45,11 @@ def test_frames_are_the_variables_stacked() -> None:
     np.testing.assert_array_equal(Field(data).isel(2, 5).frames(0, 3), expected)
 
 
+def test_a_window_of_frames_is_cut_out_of_them() -> None:
+    field = Field(dataset())
+    np.testing.assert_array_equal(field.frames(2, 5, slice(1, 3), slice(2, 4)), field.frames(2, 5)[:, :, 1:3, 2:4])
+
+
 def test_a_saved_field_comes_back_with_order_coordinates_and_grid_mapping(tmp_path: Path) -> None:
     data = dataset().assign_coords(crs=((), 0, {"grid_mapping_name": "latitude_longitude"}))
     data["height"] = ((), 2.0)
@@ -66,6 +71,19 @@ def test_equal_fields_are_saved_as_equal_bytes_a_chunk_per_frame(
     assert contents(tmp_path / "one.zarr") == contents(tmp_path / "two.zarr")
     encoding = Field.open(tmp_path / "one.zarr").dataset["air"].encoding
     assert (encoding["chunks"], encoding["shards"]) == ((1, 3, 5), (3, 3, 5))
+
+
+def test_a_large_frame_is_saved_in_equal_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "CHUNK_CELLS", 3)
+    Field(dataset()).save(tmp_path / "field.zarr")
+    back = Field.open(tmp_path / "field.zarr")
+    assert back.dataset["air"].encoding["shards"] == (7, 3, 6)
+    assert back.chunk_shape == (3, 3)
+    np.testing.assert_array_equal(back.frames(0, 7), Field(dataset()).frames(0, 7))
+
+
+def test_a_field_that_is_no_store_has_one_chunk_a_frame() -> None:
+    assert Field(dataset()).chunk_shape == (3, 5)
 
 
 def test_saving_again_replaces_the_store(tmp_path: Path) -> None:

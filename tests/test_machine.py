@@ -6,7 +6,9 @@ from physicnet.machine import find_device, machine
 
 
 def config(**changes: object) -> MachineConfig:
-    return MachineConfig.model_validate({"device": "cpu", "precision": "float32", "num_threads": 1} | changes)
+    return MachineConfig.model_validate(
+        {"device": "cpu", "precision": "float32", "num_threads": 1, "cache_mib": 16} | changes
+    )
 
 
 def test_threads_and_determinism_hold_inside_and_are_put_back() -> None:

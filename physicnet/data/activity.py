@@ -8,8 +8,9 @@ both are there, and zero where there is no such pair.
 from dataclasses import dataclass
 
 import numpy as np
-from einops import reduce
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt16
+
+from physicnet.fields import Field
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,6 @@ class Activity:
     pairs: Float64[np.ndarray, "h w"]  # of consecutive values that are both there
     present: Float64[np.ndarray, "h w"]  # of values that are there
     values: int  # there and missing, per cell
-
-    @classmethod
-    def of(cls, clip: Float32[np.ndarray, "t c h w"]) -> "Activity":
-        """Sum up a clip in standardised values; NaN where missing."""
-        change = np.abs(np.diff(clip, axis=0)).astype(np.float64)
-        return cls(
-            change=reduce(np.where(np.isnan(change), 0.0, change), "t c h w -> h w", "sum"),
-            pairs=reduce((~np.isnan(change)).astype(np.float64), "t c h w -> h w", "sum"),
-            present=reduce((~np.isnan(clip)).astype(np.float64), "t c h w -> h w", "sum"),
-            values=clip.shape[0] * clip.shape[1],
-        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,6 +44,70 @@ class Activity:
         )
         activity = np.divide(change, pairs, out=np.zeros_like(change), where=pairs > 0)
         return activity, present / (self.values * height * width)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What one frame adds to the sums of a clip, per cell, over its variables."""
+
+    change: Float32[np.ndarray, "h w"]  # from the frame before
+    pairs: UInt16[np.ndarray, "h w"]  # with the frame before
+    present: UInt16[np.ndarray, "h w"]
+
+    @classmethod
+    def of(cls, frame: Float32[np.ndarray, "c h w"], before: Float32[np.ndarray, "c h w"]) -> "Frame":
+        """Sum up a frame in standardised values; NaN where missing."""
+        change = np.abs(frame - before)
+        return cls(
+            change=np.nansum(change, axis=0),
+            pairs=(~np.isnan(change)).sum(axis=0, dtype=np.uint16),
+            present=(~np.isnan(frame)).sum(axis=0, dtype=np.uint16),
+        )
+
+
+class ActivityReader:
+    """Reads the activity of the clips of a field, frame by frame.
+
+    It keeps the sums of the frames of one clip, 8 bytes a cell and frame, so clips that are asked for in the order of
+    their starts have each frame read once.
+    """
+
+    def __init__(self, field: Field, num_frames: int) -> None:
+        self._field = field
+        self._num_frames = num_frames
+        self._sums: dict[int, Frame] = {}
+        self._last: tuple[int, Float32[np.ndarray, "c h w"]] | None = None
+
+    def read(self, start: int) -> Activity:
+        """Sum up the clip whose first frame is `start`."""
+        clip = range(start, start + self._num_frames)
+        self._sums = {index: self._sums[index] if index in self._sums else self._frame(index) for index in clip}
+        first, *others = self._sums.values()
+        return Activity(
+            change=_total([frame.change for frame in others], like=first.change),
+            pairs=_total([frame.pairs for frame in others], like=first.change),
+            present=_total([frame.present for frame in self._sums.values()], like=first.change),
+            values=self._num_frames * self._field.shape[1],
+        )
+
+    def _frame(self, index: int) -> Frame:
+        frame = self._field.frames(index, index + 1)[0]
+        # The first frame of the record has none before it, but neither has a clip that begins with it.
+        before = frame if index == 0 else self._values(index - 1)
+        self._last = index, frame
+        return Frame.of(frame, before)
+
+    def _values(self, index: int) -> Float32[np.ndarray, "c h w"]:
+        if self._last is not None and self._last[0] == index:
+            return self._last[1]
+        return self._field.frames(index, index + 1)[0]
+
+
+def _total(parts: list[np.ndarray], *, like: np.ndarray) -> Float64[np.ndarray, "h w"]:
+    total = np.zeros(like.shape)
+    for part in parts:
+        total += part
+    return total
 
 
 def window_sums(cells: Float64[np.ndarray, "h w"], height: int, width: int) -> Float64[np.ndarray, "p q"]:

@@ -16,9 +16,10 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 
 from physicnet.config import ClipConfig, CropsConfig
-from physicnet.data.activity import Activity
-from physicnet.data.cache import CachedFrames
+from physicnet.data.activity import Activity, ActivityReader
 from physicnet.data.normalize import Segments
+from physicnet.data.sampling import sampling_figure
+from physicnet.drawing import save
 from physicnet.fields import DataError, Field, written_whole
 
 COLUMNS = ["clip", "split", "start", "frames", "level", "row", "col", "height", "width"]
@@ -44,8 +45,10 @@ class Clip:
     windows: tuple[Box, ...] = ()
 
 
-def draw_crops(config: CropsConfig, clip: ClipConfig, *, normalized: Path, statistics: Path, crops: Path) -> None:
-    """Write the table of clips; equal data, parameters and seed give equal bytes.
+def draw_crops(
+    config: CropsConfig, clip: ClipConfig, *, normalized: Path, statistics: Path, crops: Path, figure: Path
+) -> None:
+    """Write the table of clips and a figure of it; equal data, parameters and seed give equal bytes.
 
     Raises:
         DataError: if the grid is smaller than a local window, or no training view is covered enough.
@@ -58,13 +61,15 @@ def draw_crops(config: CropsConfig, clip: ClipConfig, *, normalized: Path, stati
             f"{normalized} has a grid of {height} x {width} cells, smaller than a local window of {config.window}: "
             "lower crops.window or ingest.coarsen"
         )
-    drawer = Drawer(config, clip.frames, CachedFrames(field), np.random.default_rng(config.seed))
+    drawer = Drawer(config, clip.frames, ActivityReader(field, clip.frames), np.random.default_rng(config.seed))
     whole = Box(0, 0, height, width)
     tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames)[:: config.stride])
     clips = chain(drawer.training(splits["train"]), drawer.validation(splits["validation"], whole), tested)
-    with written_whole(crops) as table:
-        rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
+    rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    with written_whole(crops) as file, written_whole(figure) as picture:
+        table.to_csv(file, index=False, lineterminator="\n")
+        save(sampling_figure(field, splits, table), picture)
 
 
 def starts(segments: Segments, frames: int) -> list[int]:
@@ -79,11 +84,14 @@ def _rows(index: int, clip: Clip, frames: int) -> list[tuple[int | str, ...]]:
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws views and local windows by their activity, a share of them evenly, and none with too little coverage."""
+    """Draws views and local windows by their importance, a share of them evenly, and none with too little coverage.
+
+    Importance is activity^activity_exponent times coverage^coverage_exponent.
+    """
 
     config: CropsConfig
     frames: int
-    cache: CachedFrames
+    activity: ActivityReader
     rng: np.random.Generator
 
     def training(self, segments: Segments) -> Iterator[Clip]:
@@ -113,26 +121,24 @@ class Drawer:
     def validation(self, segments: Segments, whole: Box) -> Iterator[Clip]:
         """Give the clips that start every `stride` frames, seen as a whole, with local windows drawn inside."""
         for start in starts(segments, self.frames)[:: self.config.stride]:
-            yield Clip("validation", start, whole, self._windows(self._cells(start), whole))
-
-    def _cells(self, start: int) -> Activity:
-        return Activity.of(np.stack(self.cache.read(start, start + self.frames)))
+            yield Clip("validation", start, whole, self._windows(self.activity.read(start), whole))
 
     def _totals(self, candidates: list[int]) -> tuple[Float64[np.ndarray, "clips 2"], float]:
-        """Return each clip's sum of activity over its covered views and their number; and the best coverage of all."""
+        """Return each clip's sum of importance over its covered views and their number, and the best coverage."""
         totals, best = np.zeros((len(candidates), 2)), 0.0
         for index, start in enumerate(candidates):
-            activity, coverage = self._cells(start).of_windows(self.config.view)
+            activity, coverage = self.activity.read(start).of_windows(self.config.view)
             covered = coverage >= self.config.min_coverage
-            totals[index] = activity[covered].sum(), covered.sum()
+            totals[index] = self._importance(activity, coverage)[covered].sum(), covered.sum()
             best = max(best, float(coverage.max()))
         return totals, best
 
     def _views(self, start: int, count: int, grand: Float64[np.ndarray, "2"]) -> Iterator[Clip]:
         """Draw `count` views of the clip at `start`, each with its local windows."""
-        cells = self._cells(start)
+        cells = self.activity.read(start)
         activity, coverage = cells.of_windows(self.config.view)
-        weights = self._weights(activity, coverage >= self.config.min_coverage, grand)
+        covered = coverage >= self.config.min_coverage
+        weights = self._weights(self._importance(activity, coverage), covered, grand)
         height, width = (min(self.config.view, size) for size in cells.shape)
         for row, col in self._positions(weights, count):
             view = Box(row, col, height, width)
@@ -144,22 +150,28 @@ class Drawer:
         inside = cells.inside(view.row, view.col, view.height, view.width)
         activity, coverage = inside.of_windows(size)
         covered = coverage >= min(self.config.min_coverage, coverage.max())
-        grand = np.array([activity[covered].sum(), covered.sum()])
-        positions = self._positions(self._weights(activity, covered, grand), self.config.windows_per_clip)
+        importance = self._importance(activity, coverage)
+        grand = np.array([importance[covered].sum(), covered.sum()])
+        positions = self._positions(self._weights(importance, covered, grand), self.config.windows_per_clip)
         return tuple(Box(view.row + row, view.col + col, size, size) for row, col in positions)
+
+    def _importance(
+        self, activity: Float64[np.ndarray, "p q"], coverage: Float64[np.ndarray, "p q"]
+    ) -> Float64[np.ndarray, "p q"]:
+        return activity**self.config.activity_exponent * coverage**self.config.coverage_exponent
 
     def _weights(
         self,
-        activity: Float64[np.ndarray, "*n"],
+        importance: Float64[np.ndarray, "*n"],
         covered: Float64[np.ndarray, "*n"] | Bool[np.ndarray, "*n"],
         grand: Float64[np.ndarray, "2"],
     ) -> Float64[np.ndarray, "*n"]:
-        """Return the probability of windows whose `activity` and number or presence, `covered`, sum up to `grand`."""
+        """Return the probability of windows whose `importance` and number or presence, `covered`, sum up to `grand`."""
         even: np.ndarray = covered / grand[1]
         if grand[0] == 0:  # nothing moves anywhere
             return even
         floor = self.config.activity_floor
-        moving: np.ndarray = np.where(covered > 0, activity, 0.0) / grand[0]
+        moving: np.ndarray = np.where(covered > 0, importance, 0.0) / grand[0]
         return floor * even + (1 - floor) * moving
 
     def _positions(self, weights: Float64[np.ndarray, "h w"], count: int) -> list[tuple[int, int]]:

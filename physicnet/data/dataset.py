@@ -1,8 +1,11 @@
-"""Clips for training and validation, read lazily; batches that depend on seed and epoch alone."""
+"""Clips for training and validation, read lazily; batches that depend on seed and epoch alone, read ahead."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,8 +14,12 @@ from einops import rearrange
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from physicnet.data.cache import CachedFrames
-from physicnet.fields import DataError, Field
+from physicnet.data.cache import CachedWindows
+from physicnet.fields import DataError
+
+T = TypeVar("T")
+
+AHEAD = 2  # batches that are read while the model is busy with an earlier one
 
 
 class Sample(NamedTuple):
@@ -30,24 +37,26 @@ class Batch(NamedTuple):
 
 
 class ClipDataset:
-    """The clips of one split: the views that the table `crops` lists, cut out of the store `normalized`."""
+    """The clips of one split: the views that the table `crops` lists, cut out of the normalized record."""
 
-    def __init__(self, normalized: Path, crops: Path, split: str) -> None:
+    def __init__(self, record: CachedWindows, crops: Path, split: str) -> None:
         """Read the table; values are read when a clip is asked for.
 
         Raises:
-            DataError: if the table lists no clip of the split, or its clips lie beyond the frames of the store, as
+            DataError: if the table lists no clip of the split, or its clips lie beyond the frames of the record, as
                 those of the test part do.
         """
         rows = pd.read_csv(crops)
         rows = rows[rows["split"] == split]
         if rows.empty:
             raise DataError(f"{crops} lists no clip of split {split!r}; run the stage that writes it (dvc repro)")
-        field = Field.open(normalized)
         last = int((rows["start"] + rows["frames"]).max())
-        if last > field.shape[0]:
-            raise DataError(f"split {split!r} needs {last} frames, but {normalized} ends after {field.shape[0]}")
-        self._frames = CachedFrames(field)
+        if last > record.num_frames:
+            raise DataError(
+                f"split {split!r} of {crops} needs {last} frames, but the normalized record ends after "
+                f"{record.num_frames}; run the stages that write both (dvc repro)"
+            )
+        self._record = record
         views, windows = rows[rows["level"] == "global"], rows[rows["level"] == "local"]
         self._views = views[["start", "frames", "row", "col", "height", "width"]].to_numpy(np.int64)
         corners = rearrange(windows[["row", "col"]].to_numpy(np.int64), "(b n) c -> b n c", b=len(views))
@@ -61,8 +70,7 @@ class ClipDataset:
     def __getitem__(self, index: int) -> Sample:
         """Read one clip."""
         start, frames, row, col, height, width = self._views[index].tolist()
-        window = (slice(None), slice(row, row + height), slice(col, col + width))
-        clip = np.stack([frame[window] for frame in self._frames.read(start, start + frames)])
+        clip = self._record.read(slice(start, start + frames), slice(row, row + height), slice(col, col + width))
         return Sample(torch.from_numpy(clip), torch.from_numpy(self._windows[index]))
 
     def spread(self, count: int) -> Iterator[Float32[Tensor, "t c h w"]]:
@@ -87,7 +95,30 @@ def epoch_batches(
     rng = np.random.default_rng([seed, epoch])
     rounds = -(-steps * batch_size // len(dataset))
     order = np.concatenate([rng.permutation(len(dataset)) for _ in range(rounds)])
-    for step in range(steps):
-        chosen = order[step * batch_size : (step + 1) * batch_size][rank::world_size]
-        samples = [dataset[index] for index in chosen.tolist()]
-        yield Batch(torch.stack([s.clip for s in samples]), torch.stack([s.windows for s in samples]))
+    batches = order[: steps * batch_size].reshape(steps, batch_size)[:, rank::world_size]
+    yield from read_ahead(partial(read_batch, dataset, batch) for batch in batches.tolist())
+
+
+def read_batch(dataset: ClipDataset, indices: list[int]) -> Batch:
+    """Read several clips."""
+    samples = [dataset[index] for index in indices]
+    return Batch(torch.stack([s.clip for s in samples]), torch.stack([s.windows for s in samples]))
+
+
+def read_ahead(reads: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Yield what `reads` return, in their order, while a thread is at most `AHEAD` of them ahead.
+
+    One thread, because more read no faster: they would wait for each other in Python (benchmarks/README.md). What a
+    read raises is raised in its turn; who stops early leaves no thread behind.
+    """
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    pending: deque[Future[T]] = deque()
+    try:
+        for read in reads:
+            pending.append(reader.submit(read))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        reader.shutdown(cancel_futures=True)

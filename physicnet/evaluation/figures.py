@@ -1,38 +1,28 @@
 """Figures of the test part: forecasts beside the truth, scores per lead, spectra, the model's flow and its codes.
 
-All functions take plain arrays and tables and return a figure; `save` writes it. Nothing depends on the machine, the
-clock or a user's matplotlib settings: equal input gives equal bytes, which DVC compares.
+All functions take plain arrays and tables and return a figure, which `physicnet.drawing.save` writes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Integer
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullLocator
-from skimage.color import lab2rgb
 
 from physicnet import metrics
+from physicnet.drawing import INK, MISSING, Frame, Grid, draw_image, drawing_style, observed_box, ramp, scale_bar
 from physicnet.evaluation import labels
 from physicnet.normalization import Decibel, Power, Transform
 
-Frame = Float[np.ndarray, "h w"]
-
-DPI = 110
 DECADES = 100.0  # ratio of the ends of a logarithmic scale without a threshold
-MISSING = "#d9d9d9"
-INK = "#333333"
 COLOURS = {
     "physicnet": "#b5179e",
     "advection": "#1c7ed6",
@@ -41,56 +31,14 @@ COLOURS = {
     "climatology": "#e67700",
     "truth": "#111111",
 }
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10.0,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "savefig.dpi": DPI,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 @dataclass(frozen=True)
-class Map:
-    """How frames are drawn: which way the rows run, the width of a cell (km, None if unknown), the scale of colours."""
+class Map(Grid):
+    """How frames are drawn: their grid, and the scale of the colours."""
 
-    rows_ascend: bool
-    cell: float | None
     norm: Normalize
     units: str
-
-
-@contextmanager
-def drawing_style() -> Iterator[None]:
-    """Draw with our settings and none of the user's."""
-    with matplotlib.style.context(["default", STYLE]):
-        yield
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without date or version in it."""
-    with drawing_style():
-        figure.savefig(path, metadata={"Software": None}, dpi=DPI)
-
-
-def ramp() -> Colormap:
-    """Return a map from near white over blue to deep purple, for rain and for whatever else has an amount.
-
-    Perceptually uniform: a straight line in CIELAB's lightness, with hue and chroma that stay inside sRGB all along.
-    """
-    share = np.linspace(0, 1, 256)
-    hue = np.deg2rad(225 + 100 * share)
-    chroma = 9 + 43 * np.sin(np.pi / 2 * np.minimum(1, share / 0.6))
-    lab = np.stack([95 - 77 * share, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
-    return ListedColormap(lab2rgb(lab), name="amount").with_extremes(bad=MISSING, under="white")
 
 
 def colour_scale(values: Float[np.ndarray, "..."], transform: Transform) -> Normalize:
@@ -122,7 +70,7 @@ def forecast_figure(
 
     Forecasts are shown where the truth was observed, with their RMSE there. `now` and `titles` name the columns.
     """
-    box = _observed_box(np.concatenate([last[None], truth]))
+    box = observed_box(np.concatenate([last[None], truth]))
     height, width = last[box].shape
     with drawing_style():
         figure = Figure(
@@ -150,7 +98,7 @@ def _draw_start(column: np.ndarray, frame: Frame, now: str, chart: Map) -> None:
     axes.set_axis_on()
     axes.set_title(now)
     _draw_map(axes, frame, chart)
-    _scale_bar(axes, frame.shape[1], chart)
+    scale_bar(axes, frame.shape[1], chart)
 
 
 def _draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
@@ -158,37 +106,7 @@ def _draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
     if isinstance(chart.norm, LogNorm):  # which takes zero for a missing value
         lowest = float(chart.norm.vmin or 0.0)
         frame = np.where(frame < lowest, lowest / 2, frame)
-    _draw_image(axes, frame, chart, cmap=ramp(), norm=chart.norm)
-
-
-def _draw_image(axes: Axes, image: Frame, chart: Map, **scale: Any) -> AxesImage:
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    return axes.imshow(image, origin="lower" if chart.rows_ascend else "upper", interpolation="nearest", **scale)
-
-
-def _observed_box(frames: Float[np.ndarray, "k h w"]) -> tuple[slice, slice]:
-    """Return the rows and columns that hold everything observed, with a narrow margin; all if nothing was."""
-    seen = np.isfinite(frames).any(axis=0)
-    if not seen.any():
-        return slice(None), slice(None)
-    sides = []
-    for axis in (1, 0):
-        inside = np.flatnonzero(seen.any(axis=axis))
-        sides.append(slice(max(0, int(inside[0]) - 3), int(inside[-1]) + 4))
-    return sides[0], sides[1]
-
-
-def _scale_bar(axes: Axes, width: int, chart: Map) -> None:
-    """Draw a bar about a third of the frame wide, below it; nothing if the width of a cell is not known."""
-    if chart.cell is None:
-        return
-    third = width * chart.cell / 3
-    power = 10 ** np.floor(np.log10(third))
-    length = power * max(step for step in (1, 2, 5) if step * power <= third)
-    transform = axes.get_xaxis_transform()
-    axes.plot([0, length / chart.cell], [-0.04, -0.04], color=INK, lw=2, transform=transform, clip_on=False)
-    axes.text(0, -0.06, f"{length:g} km", transform=transform, va="top")
+    draw_image(axes, frame, chart, cmap=ramp(), norm=chart.norm)
 
 
 def _rmse(forecast: Frame, truth: Frame) -> float:
@@ -297,7 +215,7 @@ def flow_figure(
     chart: Map,
 ) -> Figure:
     """Draw the model's flow (x, y in pixels per step) over the last frame, and the local expert's share beside it."""
-    box = _observed_box(last[None])
+    box = observed_box(last[None])
     seen = np.isfinite(last[box])
     height, width = seen.shape
     with drawing_style():
@@ -306,11 +224,11 @@ def flow_figure(
         _draw_map(left, last[box], chart)
         left.set_title(f"{now}: flow of the model")
         _arrows(left, flow[:, box[0], box[1]], seen)
-        _scale_bar(left, width, chart)
+        scale_bar(left, width, chart)
         _colour_bar(figure, left, chart)
         right.set_title("share of the local expert, mean over leads")
         share = np.where(seen, gate.mean(axis=0)[box], np.nan)
-        image = _draw_image(right, share, chart, cmap=ramp(), vmin=0.0, vmax=1.0)
+        image = draw_image(right, share, chart, cmap=ramp(), vmin=0.0, vmax=1.0)
         figure.colorbar(image, ax=right, shrink=0.75, aspect=30, pad=0.015).outline.set_visible(False)
     return figure
 
@@ -344,13 +262,13 @@ def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, ch
     rank = np.full(int(codes.max()) + 1, np.nan)
     rank[values] = np.arange(len(values))
     image = np.where(seen, rank[codes], np.nan)
-    box = _observed_box(image[None])
+    box = observed_box(image[None])
     palette = colormaps["viridis"].with_extremes(bad=MISSING)
     with drawing_style():
         figure = Figure((10.0, 4.6 * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained")
         left, right = figure.subplots(1, 2)
         left.set_title(f"{now}: code of each coarse cell")
-        _draw_image(left, image[box], chart, cmap=palette, vmin=0, vmax=max(1, len(values) - 1))
+        draw_image(left, image[box], chart, cmap=palette, vmin=0, vmax=max(1, len(values) - 1))
         right.set_title(f"{len(values)} codes in use, perplexity {perplexity:.1f}")
         right.bar(np.arange(1, len(values) + 1), share, color=palette(np.linspace(0, 1, len(values))), width=0.9)
         right.set(yscale="log", xlabel="codes, from the most to the least common", ylabel="share of the coarse cells")

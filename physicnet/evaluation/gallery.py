@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from physicnet.drawing import Grid, save
 from physicnet.evaluation import figures, labels
 from physicnet.evaluation.scoring import Case
 from physicnet.fields import Field
 from physicnet.normalization import Normalizer
-
-KILOMETRES = {"m": 1e-3, "metre": 1e-3, "meter": 1e-3, "km": 1.0}
 
 
 def draw_gallery(
@@ -36,10 +35,10 @@ def draw_gallery(
         waves = spectra[spectra["variable"] == variable]
         titles = {int(lead): "+" + labels.lead(minutes) for lead, minutes in mine[["lead", "lead_minutes"]].to_numpy()}
         figure = _forecasts(case, channel, past[-1, channel], titles, now, chart)
-        figures.save(figure, folder / f"forecast{suffix}.png")
-        figures.save(figures.skill_figure(mine), folder / f"skill{suffix}.png")
+        save(figure, folder / f"forecast{suffix}.png")
+        save(figures.skill_figure(mine), folder / f"skill{suffix}.png")
         ends = {lead: titles[lead] for lead in labels.spread(len(titles), 3)}
-        figures.save(figures.spectra_figure(waves, titles=ends, chart=chart), folder / f"spectra{suffix}.png")
+        save(figures.spectra_figure(waves, titles=ends, chart=chart), folder / f"spectra{suffix}.png")
         if explanation and channel == 0:
             _explain(folder, explanation, past[-1, 0], now, chart)
 
@@ -65,17 +64,16 @@ def _explain(
     folder: Path, explanation: Mapping[str, np.ndarray], last: np.ndarray, now: str, chart: figures.Map
 ) -> None:
     flow = figures.flow_figure(last, explanation["flow"], explanation["gate"], now=now, chart=chart)
-    figures.save(flow, folder / "flow.png")
-    figures.save(figures.codes_figure(explanation["codes"], last, now=now, chart=chart), folder / "codes.png")
+    save(flow, folder / "flow.png")
+    save(figures.codes_figure(explanation["codes"], last, now=now, chart=chart), folder / "codes.png")
 
 
 def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normalizer) -> figures.Map:
-    """Read from the coordinates how to draw a variable: which way is up, and how wide a cell is."""
-    rows, columns = (field.dataset[dim] for dim in field.spatial_dims)
-    length = KILOMETRES.get(columns.attrs.get("units", ""))
+    """How to draw a variable."""
+    grid = Grid.of(field)
     return figures.Map(
-        rows_ascend=bool(rows.name in field.dataset.coords and rows[-1] > rows[0]),
-        cell=None if length is None or columns.size < 2 else abs(float(columns[1] - columns[0])) * length,
+        grid.rows_ascend,
+        grid.cell,
         norm=figures.colour_scale(truth, normalizer.channels[channel].transform),
         units=field.units[field.variables[channel]],
     )

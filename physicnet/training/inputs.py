@@ -9,7 +9,9 @@ from pathlib import Path
 import physicnet
 from physicnet.checkpoint import content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
+from physicnet.data.cache import CachedWindows
 from physicnet.data.dataset import ClipDataset
+from physicnet.fields import Field
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
 from physicnet.normalization import Normalizer
@@ -24,11 +26,12 @@ class Inputs:
     normalizer: Normalizer
 
     @classmethod
-    def read(cls, normalized: Path, statistics: Path, crops: Path) -> "Inputs":
-        """Open the outputs of the data stages."""
+    def read(cls, normalized: Path, statistics: Path, crops: Path, *, cache_mib: int) -> "Inputs":
+        """Open the outputs of the data stages; both parts share one cache."""
+        record = CachedWindows(Field.open(normalized), cache_mib * 2**20)
         return cls(
-            ClipDataset(normalized, crops, "train"),
-            ClipDataset(normalized, crops, "validation"),
+            ClipDataset(record, crops, "train"),
+            ClipDataset(record, crops, "validation"),
             Normalizer.load(statistics),
         )
 

@@ -124,7 +124,7 @@ def train(
     Raises:
         CheckpointError: if the pretrained codebook is of a model of another size.
     """
-    inputs = Inputs.read(normalized, statistics, crops)
+    inputs = Inputs.read(normalized, statistics, crops, cache_mib=machine_config.cache_mib)
     sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
         net = inputs.build(model, clip)

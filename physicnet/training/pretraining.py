@@ -85,7 +85,7 @@ def pretrain(
     report: Report,
 ) -> None:
     """Write the pretrained part of the model, and one row per epoch."""
-    inputs = Inputs.read(normalized, statistics, crops)
+    inputs = Inputs.read(normalized, statistics, crops, cache_mib=machine_config.cache_mib)
     sections = {"codebook": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
         autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model)

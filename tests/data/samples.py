@@ -54,5 +54,7 @@ def crops_config(**changes: object) -> CropsConfig:
         "stride": 1,
         "min_coverage": 0.5,
         "activity_floor": 0.1,
+        "activity_exponent": 1.0,
+        "coverage_exponent": 0.0,
     }
     return CropsConfig.model_validate(settings | changes)

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from samples import START, STEP, clip_config, crops_config
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from samples import START, STEP, clip_config, crops_config, normalize_config
 
-from physicnet.data.activity import Activity
+from physicnet.data.activity import ActivityReader
 from physicnet.data.crops import draw_crops, starts
+from physicnet.data.normalize import split
 from physicnet.fields import DataError, Field
 
 SPLITS = {"train": [[0, 6], [6, 12]], "validation": [[14, 19]], "test": [[21, 26]]}
@@ -25,12 +28,17 @@ def moving(num_frames: int = 21, height: int = 20, width: int = 24) -> np.ndarra
     return values
 
 
-def run(folder: Path, values: np.ndarray, splits: dict[str, Any] = SPLITS, **changes: object) -> pd.DataFrame:
+def field(values: np.ndarray) -> Field:
     times = START + STEP * np.arange(len(values))
-    Field(xr.Dataset({"rate": (("time", "y", "x"), values, {"units": "1"})}, {"time": times})).save(folder / "n.zarr")
+    return Field(xr.Dataset({"rate": (("time", "y", "x"), values, {"units": "1"})}, {"time": times}))
+
+
+def run(folder: Path, values: np.ndarray, splits: dict[str, Any] = SPLITS, **changes: object) -> pd.DataFrame:
+    field(values).save(folder / "n.zarr")
     (folder / "s.json").write_text(json.dumps({"splits": splits}))
-    paths = {"normalized": folder / "n.zarr", "statistics": folder / "s.json", "crops": folder / "crops.csv"}
-    draw_crops(crops_config(**changes), clip_config(), **paths)
+    inputs = {"normalized": folder / "n.zarr", "statistics": folder / "s.json"}
+    outputs = {"crops": folder / "crops.csv", "figure": folder / "crops.png"}
+    draw_crops(crops_config(**changes), clip_config(), **inputs, **outputs)
     return pd.read_csv(folder / "crops.csv")
 
 
@@ -41,6 +49,46 @@ def inside(row: Any, outer: Any) -> bool:
 
 def test_starts_stay_inside_their_segment() -> None:
     assert starts([[0, 6], [6, 9], [10, 12]], 3) == [0, 1, 2, 3, 6]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    steps=st.lists(st.sampled_from([1, 1, 1, 1, 1, 1, 2, 9]), min_size=30, max_size=90),
+    train=st.floats(0.2, 0.6),
+    validation=st.floats(0.2, 0.3),
+    gap=st.integers(0, 6),
+    lengths=st.tuples(st.integers(2, 4), st.integers(1, 4)),
+)
+def test_no_part_reads_a_frame_of_another_and_no_clip_crosses_a_gap(
+    steps: list[int], train: float, validation: float, gap: int, lengths: tuple[int, int]
+) -> None:
+    times = START + STEP * np.cumsum([0, *steps])
+    values = (("time", "y", "x"), np.zeros((len(times), 1, 1), np.float32), {"units": "1"})
+    record = Field(xr.Dataset({"rate": values}, {"time": times}))
+    rules = normalize_config(gap=gap, train_fraction=train, validation_fraction=validation)
+    clip = clip_config(frames_in=lengths[0], frames_out=lengths[1])
+    try:
+        splits = split(record, rules, clip)
+    except DataError:  # a part that cannot hold a clip is another test's
+        reject()
+    read = {
+        part: [range(start, start + clip.frames) for start in starts(segments, clip.frames)]
+        for part, segments in splits.items()
+    }
+    owned = {part: {frame for ends in segments for frame in range(*ends)} for part, segments in splits.items()}
+    for part, clips in read.items():
+        assert clips
+        assert {frame for frames in clips for frame in frames} <= owned[part]
+        assert all((np.diff(record.times[frames]) == record.step).all() for frames in clips)
+    for earlier, later in (("train", "validation"), ("validation", "test")):
+        assert max(owned[earlier]) + rules.gap < min(owned[later])
+    assert max(owned["test"]) < record.shape[0]
+
+
+def test_the_table_keeps_to_the_parts_across_gaps_in_time(tmp_path: Path) -> None:
+    table = run(tmp_path, moving(), stride=2)
+    for row in table.itertuples():
+        assert any(first <= row.start and row.start + row.frames <= stop for first, stop in SPLITS[row.split])
 
 
 def test_every_clip_is_a_view_and_its_windows(tmp_path: Path) -> None:
@@ -88,21 +136,33 @@ def test_without_a_floor_windows_are_drawn_only_where_the_field_moves(tmp_path: 
     assert ((table["row"] + table["height"] > 10) & (table["col"] + table["width"] > 12)).all()
 
 
-def test_views_are_drawn_as_often_as_their_activity_and_the_floor_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exponents", [(1.0, 0.0), (0.5, 2.0)])
+def test_views_are_drawn_as_often_as_their_importance_and_the_floor_say(
+    tmp_path: Path, exponents: tuple[float, float]
+) -> None:
     values, floor = moving(9, 6, 8), 0.4
     table = run(
         tmp_path, values, {"train": [[0, 4]], "validation": [[5, 8]], "test": [[9, 12]]},
-        view=5, window=3, train_clips=6000, activity_floor=floor, min_coverage=0.7,
+        view=5, window=3, train_clips=1500, activity_floor=floor, min_coverage=0.7,
+        activity_exponent=exponents[0], coverage_exponent=exponents[1],
     )  # fmt: skip
-    maps = [Activity.of(values[start : start + 3, None]).of_windows(5) for start in (0, 1)]
+    reader = ActivityReader(field(values), 3)
+    maps = [reader.read(start).of_windows(5) for start in (0, 1)]
     activity, coverage = (np.stack(parts) for parts in zip(*maps, strict=True))
     covered = coverage >= 0.7
-    expected = floor * covered / covered.sum() + (1 - floor) * covered * activity / activity[covered].sum()
+    importance = covered * activity ** exponents[0] * coverage ** exponents[1]
+    expected = floor * covered / covered.sum() + (1 - floor) * importance / importance.sum()
     drawn = np.zeros_like(expected)
     views = table.query("split == 'train' and level == 'global'")
-    np.add.at(drawn, (views["start"], views["row"], views["col"]), 1 / 6000)
-    np.testing.assert_allclose(drawn, expected, atol=4 * np.sqrt(expected.max() / 6000))
+    np.add.at(drawn, (views["start"], views["row"], views["col"]), 1 / 1500)
+    np.testing.assert_allclose(drawn, expected, atol=4 * np.sqrt(expected.max() / 1500))
     assert (drawn[~covered] == 0).all()
+
+
+def test_without_an_exponent_activity_does_not_count(tmp_path: Path) -> None:
+    table = run(tmp_path, moving(), view=6, train_clips=400, activity_floor=0.0, activity_exponent=0.0)
+    still = table.query("split == 'train' and level == 'global' and row + height <= 10")
+    assert len(still) > 50
 
 
 def test_where_nothing_moves_windows_are_drawn_evenly(tmp_path: Path) -> None:
@@ -126,9 +186,10 @@ def test_where_no_window_is_covered_enough_the_best_is_drawn(tmp_path: Path) -> 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
     first = run(tmp_path, moving())
-    content = (tmp_path / "crops.csv").read_bytes()
+    names = ("crops.csv", "crops.png")
+    contents = [(tmp_path / name).read_bytes() for name in names]
     run(tmp_path, moving())
-    assert (tmp_path / "crops.csv").read_bytes() == content
+    assert [(tmp_path / name).read_bytes() for name in names] == contents
     assert not run(tmp_path, moving(), seed=4).equals(first)
 
 

@@ -1,3 +1,6 @@
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +9,12 @@ import pytest
 import torch
 import xarray as xr
 from samples import START, STEP
+from waiting import wait_until
 
-from physicnet.data.cache import CachedFrames
+from physicnet.data.cache import CachedWindows
 from physicnet.data.crops import COLUMNS
-from physicnet.data.dataset import ClipDataset, epoch_batches
+from physicnet.data.dataset import AHEAD, ClipDataset, epoch_batches, read_ahead
 from physicnet.fields import DataError, Field
-
-FRAME_BYTES = 4 * 2 * 5 * 7
 
 
 def field(num_frames: int = 9) -> Field:
@@ -23,7 +25,7 @@ def field(num_frames: int = 9) -> Field:
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> tuple[Path, Path]:
+def paths(tmp_path: Path) -> tuple[CachedWindows, Path]:
     rows = []
     for clip in range(6):
         rows.append((clip, "train", clip, 3, "global", 1, clip % 3, 4, 4))
@@ -31,10 +33,10 @@ def paths(tmp_path: Path) -> tuple[Path, Path]:
     rows.append((6, "test", 9, 3, "global", 0, 0, 5, 7))
     pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp_path / "crops.csv", index=False)
     field().save(tmp_path / "n.zarr")
-    return tmp_path / "n.zarr", tmp_path / "crops.csv"
+    return CachedWindows(Field.open(tmp_path / "n.zarr"), 2**20), tmp_path / "crops.csv"
 
 
-def test_a_clip_is_its_view_cut_out_of_its_frames(paths: tuple[Path, Path]) -> None:
+def test_a_clip_is_its_view_cut_out_of_its_frames(paths: tuple[CachedWindows, Path]) -> None:
     dataset = ClipDataset(*paths, "train")
     assert len(dataset) == 6
     clip, windows = dataset[4]
@@ -43,13 +45,13 @@ def test_a_clip_is_its_view_cut_out_of_its_frames(paths: tuple[Path, Path]) -> N
     assert (clip.dtype, windows.dtype) == (torch.float32, torch.int64)
 
 
-def test_missing_values_are_nan(paths: tuple[Path, Path]) -> None:
+def test_missing_values_are_nan(paths: tuple[CachedWindows, Path]) -> None:
     dataset = field().dataset
-    Field(dataset.assign(b=dataset["b"].where(dataset["b"] != 8))).save(paths[0])
-    assert ClipDataset(*paths, "train")[0].clip.isnan().sum() == 1
+    record = CachedWindows(Field(dataset.assign(b=dataset["b"].where(dataset["b"] != 8))), 0)
+    assert ClipDataset(record, paths[1], "train")[0].clip.isnan().sum() == 1
 
 
-def test_clips_are_spread_evenly(paths: tuple[Path, Path]) -> None:
+def test_clips_are_spread_evenly(paths: tuple[CachedWindows, Path]) -> None:
     dataset = ClipDataset(*paths, "train")
     for count in (1, 3, len(dataset), len(dataset) + 5):
         every = max(1, len(dataset) // count)
@@ -59,13 +61,15 @@ def test_clips_are_spread_evenly(paths: tuple[Path, Path]) -> None:
             torch.testing.assert_close(clip, dataset[number * every].clip, equal_nan=True)
 
 
-def test_a_split_without_clips_is_named(paths: tuple[Path, Path]) -> None:
+def test_a_split_without_clips_is_named(paths: tuple[CachedWindows, Path]) -> None:
     with pytest.raises(DataError, match=r"crops\.csv lists no clip of split 'validation'"):
         ClipDataset(*paths, "validation")
 
 
-def test_the_test_part_cannot_be_read(paths: tuple[Path, Path]) -> None:
-    with pytest.raises(DataError, match=r"split 'test' needs 12 frames, but .*n\.zarr ends after 9"):
+def test_the_test_part_cannot_be_read(paths: tuple[CachedWindows, Path]) -> None:
+    with pytest.raises(
+        DataError, match=r"split 'test' of .*crops\.csv needs 12 frames, but the normalized record ends after 9"
+    ):
         ClipDataset(*paths, "test")
 
 
@@ -74,7 +78,7 @@ def fingerprints(dataset: ClipDataset, **settings: int) -> list[list[float]]:
     return [batch.clip[:, 0, 0, 1, 1].tolist() for batch in epoch_batches(dataset, **defaults | settings)]
 
 
-def test_batches_depend_on_seed_and_epoch_alone(paths: tuple[Path, Path]) -> None:
+def test_batches_depend_on_seed_and_epoch_alone(paths: tuple[CachedWindows, Path]) -> None:
     dataset = ClipDataset(*paths, "train")
     first = fingerprints(dataset)
     torch.manual_seed(99)
@@ -84,48 +88,78 @@ def test_batches_depend_on_seed_and_epoch_alone(paths: tuple[Path, Path]) -> Non
     assert fingerprints(dataset, seed=2) != first
 
 
-def test_no_clip_comes_again_before_all_have_come(paths: tuple[Path, Path]) -> None:
+def test_no_clip_comes_again_before_all_have_come(paths: tuple[CachedWindows, Path]) -> None:
     order = np.concatenate(fingerprints(ClipDataset(*paths, "train")))
     assert len(order) == 12
     assert len(set(order[:6])) == len(set(order[6:])) == 6
 
 
-def test_batches_carry_windows_and_shapes(paths: tuple[Path, Path]) -> None:
+def test_batches_carry_windows_and_shapes(paths: tuple[CachedWindows, Path]) -> None:
     (batch,) = epoch_batches(ClipDataset(*paths, "train"), 4, 1, 0, 0)
     assert batch.clip.shape == (4, 3, 2, 4, 4)
     assert batch.windows.shape == (4, 2, 2)
 
 
-def test_processes_share_the_batch_of_one(paths: tuple[Path, Path]) -> None:
+def test_processes_share_the_batch_of_one(paths: tuple[CachedWindows, Path]) -> None:
     dataset = ClipDataset(*paths, "train")
     alone = fingerprints(dataset, batch_size=4)
     ranks = [fingerprints(dataset, batch_size=4, rank=rank, world_size=2) for rank in (0, 1)]
     assert [sorted(one + two) for one, two in zip(*ranks, strict=True)] == [sorted(batch) for batch in alone]
 
 
-def test_a_batch_that_cannot_be_shared_is_named(paths: tuple[Path, Path]) -> None:
+def test_a_batch_that_cannot_be_shared_is_named(paths: tuple[CachedWindows, Path]) -> None:
     batches = epoch_batches(ClipDataset(*paths, "train"), 3, 1, 0, 0, world_size=2)
     with pytest.raises(ValueError, match=r"batch_size \(3\) must be a multiple of the number of processes \(2\)"):
         next(batches)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 4, 9])
-def test_a_cache_of_any_size_reads_the_same(kept: int) -> None:
-    cache = CachedFrames(field(), budget=kept * FRAME_BYTES)
-    for start, stop in ((0, 4), (2, 7), (1, 3), (0, 9)):
-        np.testing.assert_array_equal(cache.read(start, stop), field().frames(start, stop))
+def test_batches_are_what_a_plain_loop_reads(paths: tuple[CachedWindows, Path]) -> None:
+    dataset, rng = ClipDataset(*paths, "train"), np.random.default_rng([1, 0])
+    order = np.concatenate([rng.permutation(6), rng.permutation(6)])
+    for step, batch in enumerate(epoch_batches(dataset, 2, 6, seed=1, epoch=0)):
+        expected = [dataset[index] for index in order[2 * step : 2 * step + 2].tolist()]
+        torch.testing.assert_close(batch.clip, torch.stack([sample.clip for sample in expected]), equal_nan=True)
+        torch.testing.assert_close(batch.windows, torch.stack([sample.windows for sample in expected]))
 
 
-def test_a_kept_frame_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[tuple[int, int]] = []
-    frames = Field.frames
+def test_reads_come_in_their_order_however_long_each_takes() -> None:
+    def read(number: int) -> int:
+        time.sleep(0.01 * (number % 3 == 0))
+        return number
 
-    def counted(self: Field, start: int, stop: int) -> np.ndarray:
-        reads.append((start, stop))
-        return frames(self, start, stop)
+    assert list(read_ahead(partial(read, number) for number in range(20))) == list(range(20))
 
-    monkeypatch.setattr(Field, "frames", counted)
-    cache = CachedFrames(field(), budget=5 * FRAME_BYTES)
-    for start, stop in ((2, 4), (0, 5), (1, 4), (4, 6), (2, 5)):
-        cache.read(start, stop)
-    assert reads == [(2, 4), (0, 2), (4, 5), (5, 6)]
+
+def test_no_more_is_read_than_is_ahead() -> None:
+    done: list[int] = []
+    reads = read_ahead(partial(done.append, number) for number in range(20))
+    for asked in range(1, 5):
+        next(reads)
+        wait_until(lambda asked=asked: len(done) == asked + AHEAD)
+        time.sleep(0.02)
+        assert len(done) == asked + AHEAD
+
+
+def test_what_a_read_raises_is_raised_in_its_turn() -> None:
+    def read(number: int) -> int:
+        if number == 1:
+            raise OSError("the disk is gone")
+        return number
+
+    reads = read_ahead(partial(read, number) for number in range(5))
+    assert next(reads) == 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(reads)
+    assert reading_threads() == []
+
+
+def test_who_stops_early_leaves_no_thread() -> None:
+    reads = read_ahead(partial(int, number) for number in range(5))
+    next(reads)
+    assert len(reading_threads()) == 1
+    reads.close()
+    assert reading_threads() == []
+
+
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]

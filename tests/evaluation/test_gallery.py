@@ -23,7 +23,3 @@ def test_a_chart_of_ascending_rows_in_other_units_has_no_scale_bar(moving_blob: 
     assert chart.rows_ascend
     assert chart.cell is None
     assert not isinstance(chart.norm, LogNorm)
-
-
-def test_rows_without_coordinates_run_down(moving_blob: Field, normalizer: Normalizer) -> None:
-    assert not chart_of(Field(moving_blob.dataset.drop_vars("y")), 0, TRUTH, normalizer).rows_ascend

@@ -16,7 +16,7 @@ CLIP = ClipConfig(frames_in=2, frames_out=3)
 CONFIG = EvaluateConfig(
     baselines=["climatology"], thresholds={"rain": [1.0]}, fss_scale=3, bootstrap_samples=20, seed=0
 )
-MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
 
 
 class Stub:

@@ -22,7 +22,7 @@ from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.training.inputs import Inputs
 
 CLIP = ClipConfig(frames_in=3, frames_out=2)
-MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
 MODEL = ModelConfig(
     seed=1,
     channels=8,
@@ -70,7 +70,7 @@ class Data:
     @property
     def inputs(self) -> Inputs:
         """What both trainings read."""
-        return Inputs.read(self.normalized, self.statistics, self.crops)
+        return Inputs.read(self.normalized, self.statistics, self.crops, cache_mib=16)
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -89,7 +89,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     )
     normalize(split, CLIP, fields=folder / "fields.zarr", normalized=data.normalized, statistics=data.statistics)
     draws = CropsConfig(
-        seed=4, view=24, window=16, windows_per_clip=2, train_clips=10, stride=1, min_coverage=0.5, activity_floor=0.1
+        seed=4,
+        view=24,
+        window=16,
+        windows_per_clip=2,
+        train_clips=10,
+        stride=1,
+        min_coverage=0.5,
+        activity_floor=0.1,
+        activity_exponent=1.0,
+        coverage_exponent=0.0,
     )
-    draw_crops(draws, CLIP, normalized=data.normalized, statistics=data.statistics, crops=data.crops)
+    draw_crops(draws, CLIP, **data.paths, figure=folder / "crops.png")
     return data
