@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from samples import STEP, ingest_config, raw_dataset
+from samples import STEP, ingest_config, raw_dataset, variable
 
 from physicnet.data.ingest import coarsen, ingest
 from physicnet.fields import DataError, Field
@@ -66,7 +66,7 @@ def test_coarsening_cuts_off_what_is_left_over_and_keeps_the_mean(factor: int) -
 def test_the_catalogue_has_a_row_per_file(raw: Path) -> None:
     raw_dataset(3).to_netcdf(raw / "a.nc")
     raw_dataset(4, first=3, seed=1).to_netcdf(raw / "b.nc")
-    _, catalogue = run(raw, variables=[{"name": "rate", "units": "m s-1"}], coarsen=2)
+    _, catalogue = run(raw, variables=[variable(units="m s-1")], coarsen=2)
     row = catalogue.iloc[0]
     values = raw_dataset(3)["rate"] / 3.6e6
     assert list(catalogue["path"]) == ["a.nc", "b.nc"]
@@ -83,9 +83,7 @@ def test_several_variables_become_channels_in_the_order_of_the_parameters(raw: P
     dataset = raw_dataset()
     dataset["air"] = (dataset["rate"] + 270).assign_attrs(units="K")
     dataset.to_netcdf(raw / "a.nc")
-    field, catalogue = run(
-        raw, variables=[{"name": name, "units": unit} for name, unit in (("rate", "mm h-1"), ("air", "K"))]
-    )
+    field, catalogue = run(raw, variables=[variable(), variable("air", "K")])
     assert field.variables == ("rate", "air")
     assert field.units == {"rate": "mm h-1", "air": "K"}
     assert catalogue["missing"][0] == "0.111111;0.111111"
