@@ -53,6 +53,7 @@ def select(path: Path, array: xr.DataArray, config: VariableConfig) -> xr.DataAr
     Raises:
         DataError: if there is no such dimension or value.
     """
+    taken: list[str] = []
     for dim, value in config.select.items():
         if dim not in array.dims:
             raise DataError(
@@ -67,9 +68,9 @@ def select(path: Path, array: xr.DataArray, config: VariableConfig) -> xr.DataAr
                 "select in ingest.variables"
             )
         units = array.coords[dim].attrs.get("units", "") if dim in array.coords else ""
-        taken = f"{array.attrs.get('selection', '')} {dim} = {value:g} {units}".strip()
-        array = array.isel({dim: int(near[0])}).drop_vars(dim, errors="ignore").assign_attrs(selection=taken)
-    return array
+        taken.append(f"{dim} = {value:g} {units}".strip())
+        array = array.isel({dim: int(near[0])}).drop_vars(dim, errors="ignore")
+    return array.assign_attrs(selection=", ".join(taken)) if taken else array
 
 
 def grid_dims(path: Path, array: xr.DataArray, config: VariableConfig, time: str | None) -> tuple[str, str]:
@@ -91,9 +92,8 @@ def grid_dims(path: Path, array: xr.DataArray, config: VariableConfig, time: str
         chosen = [dim for dim in others if array.sizes[dim] > 1 or axes[dim]]
     further = [dim for dim in others if dim not in chosen and array.sizes[dim] > 1]
     if further or len(chosen) > 2:
-        raise DataError(
-            f"{path}: variable {config.name} {_too_many(array, further or sorted(chosen, key=lambda dim: axes[dim] is not None))}"
-        )
+        further = further or sorted(chosen, key=lambda dim: axes[dim] is not None)
+        raise DataError(f"{path}: variable {config.name} {_too_many(array, further)}")
     if len(chosen) < 2:
         raise DataError(f"{path}: variable {config.name} {_too_few(array, chosen)}")
     row, column = chosen if axes[chosen[0]] != "X" and axes[chosen[1]] != "Y" else reversed(chosen)

@@ -68,7 +68,7 @@ class Blocks:
             return self.decoding(np.asarray(self.stored[key].values))
 
     def lazy(self, chunks: dict[str, int]) -> xr.Variable:
-        """Return the variable as lazy blocks of at most `chunks` elements along the dimensions named; others are whole."""
+        """Return the variable in lazy blocks of at most `chunks` elements; dimensions not named stay whole."""
         sizes = tuple(chunks.get(str(dim), -1) for dim in self.stored.dims)
         meta = np.empty((0,) * self.ndim)
         array = da.from_array(  # type: ignore[no-untyped-call]

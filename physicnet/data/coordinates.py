@@ -70,7 +70,9 @@ def _coordinate(path: Path, name: str, stored: xr.Variable) -> xr.Variable:
 def _exact(stored: np.ndarray, decoding: Decoding) -> np.ndarray:
     """Decode, but leave numbers that mean what they are in their type."""
     values = decoding(stored)
-    return values if decoding.packing.is_scaled or np.isnan(values).any() else stored
+    if decoding.packing.is_scaled or np.isnan(values).any():
+        return values
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def travelling(path: Path, array: xr.DataArray, time: str | None, grid: tuple[str, str]) -> dict[str, xr.Variable]:

@@ -115,22 +115,27 @@ def _on_one_grid(path: Path, arrays: Sequence[xr.DataArray]) -> xr.Dataset:
                 "of them out of ingest.variables: all variables share one grid and the same times"
             )
         joined.append(turned.transpose(*first.dims))
-    for name in {name for array in joined for name in array.coords}:
-        found = [array.coords[name] for array in joined if name in array.coords]
-        if not all(coord.variable.equals(found[0].variable) for coord in found):
-            joined = [_apart(path, array, str(name)) for array in joined]
+    for name in sorted({str(name) for array in joined for name in array.coords}):
+        joined = _agreeing(path, joined, name)
     return xr.Dataset({str(array.name): array for array in joined})
 
 
-def _apart(path: Path, array: xr.DataArray, name: str) -> xr.DataArray:
-    if name not in array.coords:
-        return array
-    coord = array.coords[name]
-    if coord.ndim:
+def _agreeing(path: Path, arrays: list[xr.DataArray], name: str) -> list[xr.DataArray]:
+    holders = [array for array in arrays if name in array.coords]
+    expected = holders[0].coords[name]
+    differing = [array for array in holders if not array.coords[name].variable.equals(expected.variable)]
+    if not differing:
+        return arrays
+    if expected.ndim:
         raise DataError(
-            f"{path}: {array.name} has other values of {name} than the variables before it; take one of them out of "
+            f"{path}: {differing[0].name} has other values of {name} than {holders[0].name}; take one of them out of "
             "ingest.variables: all variables share one grid and the same times"
         )
+    return [_with_attribute(array, name) if name in array.coords else array for array in arrays]
+
+
+def _with_attribute(array: xr.DataArray, name: str) -> xr.DataArray:
+    coord = array.coords[name]
     told = f"{coord.item():g} {coord.attrs.get('units', '')}".strip()
     return array.drop_vars(name).assign_attrs({name: told})
 
