@@ -1,6 +1,7 @@
 """A gridded field with its times, units and coordinates: the one currency between the stages."""
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,7 +163,9 @@ class Field:
         """
         if not path.is_dir():
             raise DataError(f"{path} does not exist; run the stage that writes it (dvc repro)")
-        dataset = xr.open_dataset(path, engine="zarr", consolidated=False, decode_coords="all", cache=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xr.SerializationWarning)  # that it resorts to cftime, which is meant
+            dataset = xr.open_dataset(path, engine="zarr", consolidated=False, decode_coords="all", cache=False)
         return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
 
     def save(self, path: Path) -> None:

@@ -16,7 +16,8 @@ from jaxtyping import Float64, Shaped
 # What is said of the stored numbers, or of other variables, and no longer holds for decoded values on their own.
 OF_THE_FILE = {
     "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "valid_min", "valid_max", "valid_range",
-    "actual_range", "Unit", "Units", "unit", "coordinates", "grid_mapping", "bounds", "ancillary_variables", "cell_measures", "_ChunkSizes",
+    "actual_range", "Unit", "Units", "unit", "coordinates", "grid_mapping", "bounds", "ancillary_variables",
+    "cell_measures", "_ChunkSizes",
 }  # fmt: skip
 
 
