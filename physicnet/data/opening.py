@@ -16,7 +16,7 @@ import xarray as xr
 from physicnet.data.classic import expected_size
 from physicnet.fields import DataError
 
-LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError)
+LIBRARY_ERRORS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 # Longer axes and larger frames (2 GiB as double precision) cannot be held in memory a few times over.
 MAX_FRAME_CELLS = 2**28
 # A hundred times what the best compression makes of a constant: such cells were never written.
@@ -88,12 +88,12 @@ def declarations(path: Path) -> Declarations:
         DataError: if the file is not NetCDF, or is shorter than it says.
     """
     with errors_named(path):
+        expected, size = expected_size(path), path.stat().st_size
+        if size < expected:
+            raise DataError(f"{path} is truncated: it has {size} of {expected} bytes; get it again or move it away")
         with netCDF4.Dataset(path) as file:
             variables = {variable.path: variable for variable in _walk(file)}
             attributes = {name: file.getncattr(name) for name in file.ncattrs()}
-        expected, size = expected_size(path), path.stat().st_size
-    if size < expected:
-        raise DataError(f"{path} is truncated: it has {size} of {expected} bytes; get it again or move it away")
     return Declarations(size, variables, attributes)
 
 
