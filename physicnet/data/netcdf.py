@@ -66,15 +66,19 @@ def _open_variable(
     flat = stored.isel({dim: 0 for dim in stored.dims if dim not in (time, *grid)})
     decoding = Decoding.of(path, config.name, stored.variable, conversion(path, stored, config))
     values = Blocks(path, flat.variable, decoding).lazy(_block(path, flat, time, grid))
-    array = xr.DataArray(values, travelling(path, flat, time, grid), name=config.channel)
-    axis = times.axis(clock, moments)
-    name = str(axis.dims[0])
-    array = array.expand_dims(name) if time is None else array.rename({time: name} if time != name else {})
-    array = array.transpose(name, *grid).assign_coords({name: axis})
+    frames = xr.DataArray(values, travelling(path, flat, time, grid), name=config.channel)
+    array = _on_clock(frames, time, times.axis(clock, moments)).transpose(..., *grid)
     array.attrs = own_attributes(stored.attrs) | {"units": config.units}
     links = [name for name in mapping_names(stored.attrs) if name in array.coords]
     array.encoding = {"grid_mapping": links[0]} if links else {}
     return array
+
+
+def _on_clock(frames: xr.DataArray, time: str | None, axis: xr.DataArray) -> xr.DataArray:
+    """Name the time dimension, or the one frame there is, by its axis."""
+    name = str(axis.dims[0])
+    named = frames.expand_dims(name) if time is None else frames.rename({time: name} if time != name else {})
+    return named.assign_coords({name: axis})
 
 
 def _check_content(path: Path, variable: Declared) -> None:
@@ -82,6 +86,11 @@ def _check_content(path: Path, variable: Declared) -> None:
         raise DataError(
             f"{path}: variable {variable.path} holds {variable.content}, not real numbers; take it out of "
             "ingest.variables, or move the file away"
+        )
+    if 0 in variable.sizes:
+        sizes = ", ".join(f"{dim} ({size})" for dim, size in zip(variable.dims, variable.sizes, strict=True))
+        raise DataError(
+            f"{path}: variable {variable.path} has no value: its dimensions are {sizes}; move the file away"
         )
     if len(set(variable.dims)) < len(variable.dims):
         raise DataError(
@@ -105,19 +114,24 @@ def _on_one_grid(path: Path, arrays: Sequence[xr.DataArray]) -> xr.Dataset:
 
     Single coordinates on which they differ, such as the height, become attributes of each variable.
     """
-    first = arrays[0]
-    joined = []
-    for array in arrays:
-        turned = array.rename({array.dims[0]: first.dims[0]} if array.dims[0] != first.dims[0] else {})
-        if dict(turned.sizes) != dict(first.sizes):
-            raise DataError(
-                f"{path}: {array.name} has {axes.described(array)}, but {first.name} {axes.described(first)}; take one "
-                "of them out of ingest.variables: all variables share one grid and the same times"
-            )
-        joined.append(turned.transpose(*first.dims))
-    for name in sorted({str(name) for array in joined for name in array.coords}):
+    joined = [_turned(path, array, arrays[0]) for array in arrays]
+    names = sorted({str(name) for array in joined for name in array.coords})
+    for array in joined:
+        if array.name in names:
+            raise DataError(f"{path}: {array.name} is a coordinate, too; give the variable another channel name")
+    for name in names:
         joined = _agreeing(path, joined, name)
     return xr.Dataset({str(array.name): array for array in joined})
+
+
+def _turned(path: Path, array: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
+    turned = array.rename({array.dims[0]: first.dims[0]} if array.dims[0] != first.dims[0] else {})
+    if dict(turned.sizes) != dict(first.sizes):
+        raise DataError(
+            f"{path}: {array.name} has {axes.described(array)}, but {first.name} {axes.described(first)}; take one of "
+            "them out of ingest.variables: all variables share one grid and the same times"
+        )
+    return turned.transpose(*first.dims)
 
 
 def _agreeing(path: Path, arrays: list[xr.DataArray], name: str) -> list[xr.DataArray]:

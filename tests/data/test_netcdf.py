@@ -327,6 +327,19 @@ def test_a_dimension_that_comes_twice_is_named(odd: Path) -> None:
         opened(odd)
 
 
+def test_a_file_without_a_frame_is_named(odd: Path) -> None:
+    write(odd, VALUES[:0], axes=AXES | {"time": np.arange(0)})
+    with pytest.raises(
+        DataError, match=r"odd\.nc: variable rate has no value: its dimensions are time \(0\), lat \(3\),"
+    ):
+        opened(odd)
+
+
+def test_a_channel_that_is_called_as_a_coordinate_is_named(odd: Path) -> None:
+    with pytest.raises(DataError, match=r"odd\.nc: lat is a coordinate, too; give the variable another channel name"):
+        opened(write(odd), variable(channel="lat"))
+
+
 def test_a_frame_beyond_memory_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netcdf, "MAX_FRAME_CELLS", 14)
     with pytest.raises(DataError, match=r"odd\.nc: a frame of rate has 3 x 5 cells, more than the 14 that can be held"):
