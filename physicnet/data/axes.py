@@ -130,7 +130,7 @@ def _too_few(array: xr.DataArray, dims: list[str]) -> str:
     if not dims:
         return f"is a series without a grid: it has {described(array)}; move the file away"
     return (
-        f"has {described(array)}: one dimension of space, as a series of stations or an unstructured mesh has; only "
+        f"has {described(array)}: one dimension of space, as stations, profiles and unstructured meshes have; only "
         "grids with rows and columns are read: regrid it or move the file away"
     )
 

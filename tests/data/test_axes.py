@@ -120,7 +120,9 @@ def test_a_series_is_named() -> None:
 
 @pytest.mark.parametrize("sizes", [{"time": 4, "station": 5}, {"time": 4, "cell": 5, "level": 1}])
 def test_one_dimension_of_space_is_named(sizes: dict[str, int]) -> None:
-    with pytest.raises(DataError, match=r"one dimension of space, as a series of stations or an unstructured mesh has"):
+    with pytest.raises(
+        DataError, match=r"one dimension of space, as stations, profiles and unstructured meshes have; only"
+    ):
         grid_of(sizes)
 
 

@@ -239,6 +239,17 @@ def test_an_axis_of_time_under_another_name_becomes_the_dimension(odd: Path) -> 
     assert clock(dataset) == FIVES
 
 
+def test_frames_of_a_forecast_are_at_the_times_that_they_are_valid_for(odd: Path) -> None:
+    with netCDF4.Dataset(odd, "w") as file:
+        fill(file, dims=("step", "lat", "lon"), axes=AXES | {"step": np.arange(4.0)}, coordinates="time valid_time")
+        hours = "hours since 2020-06-01 05:00"
+        add(file, "time", 0, units=hours, standard_name="forecast_reference_time")
+        add(file, "valid_time", np.arange(4) / 12, ("step",), units=hours, standard_name="time")
+    dataset = opened(odd)
+    assert clock(dataset) == FIVES
+    assert set(dataset.coords) == {"valid_time", "lat", "lon"}
+
+
 def test_other_calendars_count_in_their_own_days(odd: Path) -> None:
     with netCDF4.Dataset(odd, "w") as file:
         fill(file, axes=AXES | {"time": 30 * np.arange(4) + 29})

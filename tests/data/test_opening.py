@@ -126,6 +126,24 @@ def test_a_truncated_classic_file_is_named(kind: str, lost: int, tmp_path: Path)
         declarations(path)
 
 
+@pytest.mark.parametrize("kind", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])
+def test_a_header_with_changed_bytes_is_read_or_named_and_never_ends_the_process(kind: str, tmp_path: Path) -> None:
+    whole = write(tmp_path / "odd.nc", kind=kind).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = []
+    for number in range(100):
+        content = bytearray(whole)
+        content[rng.integers(4, 500)] = rng.integers(256)
+        path = tmp_path / f"{number}.nc"
+        path.write_bytes(content)
+        try:
+            declarations(path)
+        except DataError as error:
+            refused.append(str(error).partition(" ")[0] == str(path))
+    assert 30 < len(refused) < 100
+    assert all(refused)
+
+
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.99])
 def test_a_truncated_file_is_named(kept: float, tmp_path: Path) -> None:
     path = write(tmp_path / "odd.nc", dtype="f8")
