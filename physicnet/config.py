@@ -4,9 +4,10 @@ Unknown keys, missing keys, wrong types and values out of range raise `ConfigErr
 parameter. There are no defaults here: what is not written in `params.yaml` is not known to DVC either.
 """
 
+from datetime import UTC, datetime
 from math import log10
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,25 +31,61 @@ class Section(BaseModel):
 
 
 class VariableConfig(Section):
-    """One variable (one channel) to read: its name in the files and the units it is kept in."""
+    """One variable (one channel) to read: where it is in the files and what it is kept as.
 
-    name: str
+    `name` is its name in the files, with the groups that it lies in (`dataset1/data1/precip`). `channel` is what it is
+    called from then on; without one it is the last part of `name`. `file_units` are the units of files whose own are
+    absent or cannot be understood. `select` names one value for each further dimension, such as `level: 500`.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    channel: Annotated[str, Field(min_length=1)]
     units: str
+    file_units: str | None
+    select: dict[str, float]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_called_by_the_last_part_of_its_name(cls, content: Any) -> Any:
+        if isinstance(content, dict) and isinstance(content.get("name"), str) and content.get("channel", "") is None:
+            return content | {"channel": content["name"].rsplit("/", 1)[-1]}
+        return content
 
 
 class IngestConfig(Section):
-    """Which files and variables are read, and how many cells of the files make one cell of ours."""
+    """Which files and variables are read, and how many cells of the files make one cell of ours.
+
+    `time_from_name` is a pattern of `datetime.strptime` for the names of files that hold one frame and no time.
+    """
 
     pattern: str
+    time_from_name: str | None
     variables: Annotated[list[VariableConfig], Field(min_length=1)]
     coarsen: Count
 
     @model_validator(mode="after")
-    def _names_each_variable_once(self) -> "IngestConfig":
-        names = [variable.name for variable in self.variables]
+    def _calls_each_channel_once(self) -> "IngestConfig":
+        names = [variable.channel for variable in self.variables]
         if len(set(names)) < len(names):
-            raise ValueError(f"ingest.variables names a variable twice: {names}")
+            raise ValueError(f"ingest.variables names a channel twice: {names}; set channel apart for each")
         return self
+
+    @model_validator(mode="after")
+    def _names_tell_the_day(self) -> "IngestConfig":
+        if self.time_from_name is not None and not _tells_the_day(self.time_from_name):
+            raise ValueError(
+                f"ingest.time_from_name, {self.time_from_name!r}, does not tell year, month and day; write a pattern "
+                "for whole file names such as 'radar_%Y%m%d%H%M.nc'"
+            )
+        return self
+
+
+def _tells_the_day(pattern: str) -> bool:
+    day = datetime(2019, 11, 23, tzinfo=UTC)
+    try:
+        return datetime.strptime(day.strftime(pattern), pattern).replace(tzinfo=UTC) == day
+    except ValueError:
+        return False
 
 
 class ClipConfig(Section):
@@ -220,7 +257,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":
-        names = {variable.name for variable in self.ingest.variables}
+        names = {variable.channel for variable in self.ingest.variables}
         keyed: dict[str, dict] = {
             "normalize.transforms": self.normalize.transforms,
             "evaluate.thresholds": self.evaluate.thresholds,

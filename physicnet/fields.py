@@ -1,6 +1,7 @@
 """A gridded field with its times, units and coordinates: the one currency between the stages."""
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cftime
 import numpy as np
 import xarray as xr
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 
 # Large enough that a long record is few files, small enough that an appended frame rewrites little.
 SHARD_BYTES = 32 * 2**20
@@ -77,11 +79,11 @@ class Field:
         self._check_times()
 
     def _check_times(self) -> None:
-        if self.time_dim not in self.dataset.coords or self.dataset[self.time_dim].dtype.kind != "M":
+        if self.time_dim not in self.dataset.coords or not _are_times(self.dataset[self.time_dim].values):
             raise DataError(f"the first dimension, {self.time_dim}, has no coordinate of times")
-        differences = np.diff(self.times)
+        differences = time_differences(self.times)
         if (differences <= np.timedelta64(0)).any():
-            where = self.times[int(np.argmax(differences <= np.timedelta64(0))) + 1]
+            where = format_time(self.times[int(np.argmax(differences <= np.timedelta64(0))) + 1])
             raise DataError(f"times must increase from frame to frame; {where} does not come after the frame before it")
 
     @property
@@ -107,8 +109,9 @@ class Field:
 
     @property
     def times(self) -> np.ndarray:
-        """UTC times of the frames, `datetime64[ns]`."""
-        return self.dataset[self.time_dim].values.astype("datetime64[ns]")
+        """UTC times of the frames: `datetime64[ns]`, or `cftime` objects in a calendar that is not the standard one."""
+        times: np.ndarray = self.dataset[self.time_dim].values
+        return times.astype("datetime64[ns]") if times.dtype.kind == "M" else times
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -123,7 +126,7 @@ class Field:
         Raises:
             DataError: if there is only one frame, or a difference is not a whole multiple of the step.
         """
-        differences = np.diff(self.times)
+        differences = time_differences(self.times)
         if not differences.size:
             raise DataError("a single frame has no time step; add files")
         values, counts = np.unique(differences, return_counts=True)
@@ -131,11 +134,20 @@ class Field:
         off_beat = differences % step != np.timedelta64(0)
         if off_beat.any():
             index = int(np.argmax(off_beat))
+            where = format_time(self.times[index + 1])
             raise DataError(
-                f"{self.times[index + 1]} comes {_seconds(differences[index])} s after the frame before it, "
+                f"{where} comes {_seconds(differences[index])} s after the frame before it, "
                 f"which is no whole multiple of the time step, {_seconds(step)} s; keep files of one clock"
             )
         return np.timedelta64(step)
+
+    def times_after(self, num: int) -> np.ndarray:
+        """Return the times of the `num` frames that follow the last one, a step apart."""
+        last = self.times[-1]
+        if isinstance(last, np.datetime64):
+            return np.asarray(last + self.step * np.arange(1, num + 1))
+        step = self.step.astype("timedelta64[us]").item()
+        return np.array([last + lead * step for lead in range(1, num + 1)])
 
     def isel(self, start: int, stop: int) -> "Field":
         """Return the frames `start` to `stop` (half open)."""
@@ -165,7 +177,9 @@ class Field:
         """
         if not path.is_dir():
             raise DataError(f"{path} does not exist; run the stage that writes it (dvc repro)")
-        dataset = xr.open_dataset(path, engine="zarr", consolidated=False, decode_coords="all", cache=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xr.SerializationWarning)  # that it resorts to cftime, which is meant
+            dataset = xr.open_dataset(path, engine="zarr", consolidated=False, decode_coords="all", cache=False)
         return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
 
     def save(self, path: Path) -> None:
@@ -186,12 +200,31 @@ class Field:
         chunk = [-(-cells // -(-cells // CHUNK_CELLS)) for cells in (row, column)]  # equal parts of the frame
         whole = [-(-cells // side) * side for cells, side in zip((row, column), chunk, strict=True)]
         layout = {"chunks": (1, *chunk), "shards": (shard, *whole), "_FillValue": np.float32("nan")}
-        clock = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+        calendar = getattr(self.times[0], "calendar", "proleptic_gregorian")
+        clock = {"units": "milliseconds since 1970-01-01", "dtype": "int64", "calendar": calendar}
         mappings = {name: self.dataset[name].encoding.get("grid_mapping") for name in self.variables}
         links = {
             name: {"grid_mapping": mapping} for name, mapping in mappings.items() if mapping in self.dataset.coords
         }
         return {self.time_dim: clock} | {name: layout | links.get(name, {}) for name in self.variables}
+
+
+def time_differences(times: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t-1"]:
+    """Return the time from frame to frame as `timedelta64[ns]`, in any calendar."""
+    return np.diff(times).astype("timedelta64[us]").astype("timedelta64[ns]")
+
+
+def format_time(time: np.datetime64 | cftime.datetime) -> str:
+    """Return a time to the second, or to the millisecond where there are any, with the calendar if it is not ours."""
+    if isinstance(time, cftime.datetime):
+        text, suffix = time.isoformat(timespec="milliseconds"), f" ({time.calendar})"
+    else:
+        text, suffix = str(np.datetime_as_string(time, unit="ms")), ""
+    return text.removesuffix(".000") + suffix
+
+
+def _are_times(values: np.ndarray) -> bool:
+    return values.dtype.kind == "M" or all(isinstance(value, cftime.datetime) for value in values)
 
 
 def frames_per_block(frame_bytes: int, budget: int) -> int:

@@ -36,7 +36,7 @@ def changed(content: dict[str, Any], dotted: str, value: object) -> dict[str, An
 
 
 DELETE = object()
-RAIN = {"name": "rain_rate", "units": "mm h-1"}
+RAIN = {"name": "radar/rain_rate", "channel": None, "units": "mm h-1", "file_units": None, "select": {}}
 
 HIGH_FLOOR = {"kind": "decibel", "threshold": 0.1, "floor": -10.0}
 
@@ -72,7 +72,9 @@ def test_sections_cannot_be_changed() -> None:
         ("normalize.transforms", {}, r"normalize\.transforms names \[\], but ingest\.variables names \['rain_rate'\]"),
         ("evaluate.thresholds.wind", [1.0], r"evaluate\.thresholds names \['rain_rate', 'wind'\]"),
         ("ingest.variables", [], r"ingest\.variables: List should have at least 1 item"),
-        ("ingest.variables", [RAIN, RAIN], r"ingest: .*names a variable twice: \['rain_rate', 'rain_rate'\]"),
+        ("ingest.variables", [RAIN, RAIN], r"ingest: .*names a channel twice: \['rain_rate', 'rain_rate'\]; set chann"),
+        ("ingest.time_from_name", "%H%M.nc", r"ingest: .*'%H%M\.nc', does not tell year, month and day"),
+        ("ingest.time_from_name", "%Y%m%d_%Q.nc", r"ingest: .*'%Y%m%d_%Q\.nc', does not tell year, month and day"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_path(
@@ -80,6 +82,19 @@ def test_a_wrong_parameter_is_named_with_its_path(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load(changed(content, dotted, value), tmp_path)
+
+
+def test_a_channel_is_called_by_the_last_part_of_its_name_unless_told(content: dict[str, Any], tmp_path: Path) -> None:
+    variables = [RAIN, RAIN | {"channel": "rate"}]
+    for section, value in (("normalize.transforms", {"kind": "identity"}), ("evaluate.thresholds", [1.0])):
+        content = changed(content, section, dict.fromkeys(("rain_rate", "rate"), value))
+    params = load(changed(content, "ingest.variables", variables), tmp_path)
+    assert [variable.channel for variable in params.ingest.variables] == ["rain_rate", "rate"]
+
+
+@pytest.mark.parametrize("pattern", ["radar_%Y%m%d%H%M.nc", "%y%j.nc", "a_%d-%b-%Y_%H%z.nc"])
+def test_a_pattern_for_names_tells_the_day(content: dict[str, Any], tmp_path: Path, pattern: str) -> None:
+    assert load(changed(content, "ingest.time_from_name", pattern), tmp_path).ingest.time_from_name == pattern
 
 
 def test_every_wrong_parameter_is_listed(content: dict[str, Any], tmp_path: Path) -> None:

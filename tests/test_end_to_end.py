@@ -20,8 +20,9 @@ from physicnet.model.rollout import ModelForecaster
 ROOT = Path(__file__).parent.parent
 FLOW = (2.5, -1.25)  # pixels per step
 TOLERANCE = 0.15  # pixels per step, median over the frame
+RATE = {"name": "rate", "channel": None, "units": "mm h-1", "file_units": None, "select": {}}
 SMALL = {
-    "ingest": {"variables": [{"name": "rate", "units": "mm h-1"}], "coarsen": 1},
+    "ingest": {"variables": [RATE], "coarsen": 1},
     "clip": {"frames_in": 3, "frames_out": 3},
     "normalize": {"gap": 2, "transforms": {"rate": {"kind": "decibel", "threshold": 0.01, "floor": -25.0}}},
     "crops": {"view": 48, "window": 16, "windows_per_clip": 2, "train_clips": 16},

@@ -1,12 +1,14 @@
 import hashlib
+import json
 from pathlib import Path
 
+import cftime
 import numpy as np
 import pytest
 import xarray as xr
 
 from physicnet import fields
-from physicnet.fields import DataError, Field, frames_per_block, written_whole
+from physicnet.fields import DataError, Field, format_time, frames_per_block, time_differences, written_whole
 
 
 def dataset(num_frames: int = 7, names: tuple[str, ...] = ("wind", "air")) -> xr.Dataset:
@@ -95,6 +97,77 @@ def test_saving_again_replaces_the_store(tmp_path: Path) -> None:
 
 def test_the_step_is_the_most_frequent_difference_and_may_be_missed() -> None:
     assert Field(dataset(9).isel(time=[0, 1, 2, 5, 6, 8])).step == np.timedelta64(1, "h")
+
+
+def in_calendar(calendar: str, num_frames: int = 7, first: str = "2000-02-27") -> xr.Dataset:
+    """Return a field with a frame a day."""
+    days = cftime.num2date(np.arange(num_frames), f"days since {first}", calendar)
+    return dataset(num_frames).assign_coords(time=days)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "last"),
+    [("360_day", (2000, 3, 3)), ("noleap", (2000, 3, 5)), ("all_leap", (2000, 3, 4)), ("julian", (2000, 3, 4))],
+)
+def test_a_field_of_any_calendar_is_saved_with_its_times(
+    calendar: str, last: tuple[int, int, int], tmp_path: Path
+) -> None:
+    field = Field(in_calendar(calendar))
+    field.save(tmp_path / "field.zarr")
+    back = Field.open(tmp_path / "field.zarr")
+    assert field.times[-1] == cftime.datetime(*last, calendar=calendar)
+    assert field.times.tolist() == back.times.tolist()
+    assert back.times[0].calendar == calendar
+    assert back.step == np.timedelta64(1, "D")
+    attributes = json.loads((tmp_path / "field.zarr" / "time" / "zarr.json").read_text())["attributes"]
+    assert (attributes["calendar"], attributes["units"]) == (calendar, "milliseconds since 1970-01-01")
+    back.isel(2, 5).save(tmp_path / "again.zarr")
+    assert Field.open(tmp_path / "again.zarr").times.tolist() == field.times[2:5].tolist()
+
+
+@pytest.mark.parametrize("first", ["0850-01-01", "3000-01-01"])
+def test_a_field_far_from_today_is_saved_with_its_times(first: str, tmp_path: Path) -> None:
+    field = Field(in_calendar("standard", first=first))
+    field.save(tmp_path / "field.zarr")
+    assert Field.open(tmp_path / "field.zarr").times.tolist() == field.times.tolist()
+
+
+def test_times_of_another_calendar_increase() -> None:
+    with pytest.raises(DataError, match=r"2000-02-28T00:00:00 \(360_day\) does not come after the frame before it"):
+        Field(in_calendar("360_day").isel(time=[0, 2, 1, 3]))
+
+
+def test_a_frame_of_another_calendar_off_the_beat_is_named() -> None:
+    with pytest.raises(DataError, match=r"2000-03-04T00:00:00 \(360_day\) comes 259200\.0 s after .* 172800\.0 s"):
+        _ = Field(in_calendar("360_day", 9).isel(time=[0, 2, 4, 7])).step
+
+
+def test_the_times_that_follow_are_a_step_apart_in_any_calendar() -> None:
+    assert list(map(format_time, Field(dataset()).times_after(2))) == ["2020-01-01T07:00:00", "2020-01-01T08:00:00"]
+    assert list(map(format_time, Field(in_calendar("360_day", 3)).times_after(2))) == [
+        "2000-02-30T00:00:00 (360_day)",
+        "2000-03-01T00:00:00 (360_day)",
+    ]
+
+
+def test_differences_of_times_are_the_same_kind_in_any_calendar() -> None:
+    day = np.timedelta64(1, "D")
+    for times in (np.arange("2000-02-27", "2000-03-03", dtype="datetime64[D]"), Field(in_calendar("360_day", 5)).times):
+        np.testing.assert_array_equal(time_differences(times), np.full(4, day))
+        assert time_differences(times).dtype == "timedelta64[ns]"
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (np.datetime64("2020-01-01T05:10", "ns"), "2020-01-01T05:10:00"),
+        (np.datetime64("2020-01-01T05:10:00.250", "ns"), "2020-01-01T05:10:00.250"),
+        (cftime.datetime(2000, 2, 30, 6, calendar="360_day"), "2000-02-30T06:00:00 (360_day)"),
+        (cftime.datetime(850, 2, 3, 6, 0, 0, 250000, calendar="standard"), "0850-02-03T06:00:00.250 (standard)"),
+    ],
+)
+def test_a_time_is_told_to_the_second_with_its_calendar(time: np.datetime64 | cftime.datetime, text: str) -> None:
+    assert format_time(time) == text
 
 
 def test_a_field_needs_variables() -> None:

@@ -29,7 +29,7 @@ def ingest(config: IngestConfig, *, raw: Path, fields: Path, catalogue: Path) ->
     paths = sorted(path for path in raw.glob(config.pattern) if path.is_file())
     if not paths:
         raise DataError(f"no file in {raw} matches {config.pattern!r}; add files or correct ingest.pattern")
-    files = [open_netcdf(path, config.variables) for path in paths]
+    files = [open_netcdf(path, config) for path in paths]
     check_grids(paths, files)
     record, repeated = merge(paths, files)
     field = Field(coarsen(record, config.coarsen))

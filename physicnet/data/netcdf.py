@@ -1,44 +1,44 @@
-"""Opens one NetCDF file lazily and checks that it holds what is asked for."""
+"""Opens one NetCDF file lazily: the variables asked for, on one grid and one clock, in the units asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from cf_units import Unit
 
-from physicnet.config import VariableConfig
+from physicnet.config import IngestConfig, VariableConfig
+from physicnet.data import axes, times
+from physicnet.data.blocks import Blocks, Decoding
+from physicnet.data.coordinates import mapping_names, travelling, with_coordinates
+from physicnet.data.opening import MAX_FRAME_CELLS, Declarations, Declared, check_size, declarations
+from physicnet.data.packing import own_attributes
+from physicnet.data.units import conversion
 from physicnet.fields import DataError, frames_per_block
 
 # Raw values in memory at once, as double precision; several copies exist while they are converted.
 BLOCK_BYTES = 16 * 2**20
 
 
-def open_netcdf(path: Path, variables: Sequence[VariableConfig]) -> xr.Dataset:
-    """Open the variables of a file as lazy blocks `(time, row, column)` of double precision in the units asked for.
+def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
+    """Open those of the configured variables that a file holds, as blocks `(time, row, column)` of double precision.
 
-    Packed values are unpacked and fill values become NaN. Times are rounded to milliseconds, because files that count
-    in hours or days as floating point numbers miss the full second by less. Row and column keep the file's names and
-    order; coordinates and grid mapping stay attached.
+    They come in the order of the configuration, under the names of their channels, in the units asked for, NaN where
+    missing; infinite values stay. Frames come in the file's order, which need not be that of time. Rows and columns
+    keep the file's names and directions, and come with their coordinates, latitude and longitude, and grid mappings.
+    Only times, coordinates and first blocks are read here; reading the others raises `DataError`, too.
 
     Raises:
-        DataError: if the file is not NetCDF, lacks a variable, has other dimensions than one of time and two of space,
-            or has units that cannot be converted.
+        DataError: if the file holds none of the variables, or something about them cannot be understood.
     """
-    dataset = _open(path)
-    names = [variable.name for variable in variables]
-    for name in names:
-        if name not in dataset.data_vars:
-            raise DataError(
-                f"{path} has no variable {name!r}; it has {sorted(map(str, dataset.data_vars))}: "
-                "correct ingest.variables, or move the file away"
-            )
-    dataset = dataset[names]
-    time, row, column = _dimensions(path, dataset)
-    block = frames_per_block(8 * dataset.sizes[row] * dataset.sizes[column], BLOCK_BYTES)
-    dataset = dataset.assign_coords({time: dataset[time].copy(data=_whole_milliseconds(dataset[time].values))})
-    dataset = dataset.transpose(time, row, column, ...).chunk({time: block, row: -1, column: -1})
-    return dataset.assign({variable.name: _converted(path, dataset[variable.name], variable) for variable in variables})
+    declared = declarations(path)
+    wanted = [variable for variable in config.variables if variable.name.strip("/") in declared.variables]
+    if not wanted:
+        raise DataError(f"{path} {_nothing_wanted(declared.variables, config)}")
+    arrays = [_open_variable(path, declared, variable, config.time_from_name) for variable in wanted]
+    dataset = _on_one_grid(path, arrays).assign_attrs(declared.attributes)
+    for array in dataset.data_vars.values():
+        _check_observed(path, array)
+    return dataset
 
 
 def time_dimension(dataset: xr.Dataset) -> str:
@@ -46,62 +46,119 @@ def time_dimension(dataset: xr.Dataset) -> str:
     return str(next(iter(dataset.data_vars.values())).dims[0])
 
 
-def _open(path: Path) -> xr.Dataset:
-    try:
-        return xr.open_dataset(path, engine="netcdf4", decode_coords="all", cache=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as NetCDF ({error}); repair it or move it away") from error
+def _nothing_wanted(declared: Mapping[str, Declared], config: IngestConfig) -> str:
+    names = " or ".join(repr(variable.name) for variable in config.variables)
+    there = sorted(name for name, variable in declared.items() if len(variable.dims) > 1) or sorted(declared)
+    return f"has no variable {names}; it has {there}: correct ingest.variables, or move the file away"
 
 
-def _dimensions(path: Path, dataset: xr.Dataset) -> tuple[str, str, str]:
-    """Return the names of the time, row and column dimension that all variables share."""
-    first = next(iter(dataset.data_vars.values()))
-    for name, array in dataset.data_vars.items():
-        times = [dim for dim in array.dims if dim in array.coords and array.coords[dim].dtype.kind == "M"]
-        if len(times) != 1 or array.ndim != 3 or set(array.dims) != set(first.dims):
-            raise DataError(
-                f"{path}: variable {name} has dimensions {_described(array)}; each variable needs the same three: one "
-                "with a coordinate of UTC times and two of space"
-            )
-    row, column = (dim for dim in first.dims if dim != times[0])
-    return str(times[0]), str(row), str(column)
+def _open_variable(
+    path: Path, declared: Declarations, config: VariableConfig, time_from_name: str | None
+) -> xr.DataArray:
+    variable = declared.variables[config.name.strip("/")]
+    _check_content(path, variable)
+    check_size(path, variable, declared.size)
+    stored = axes.select(path, with_coordinates(path, declared.variables, variable), config)
+    clock = times.locate(path, stored)
+    moments = times.of_frames(path, stored, clock, time_from_name)
+    time = str(clock.dims[0]) if clock is not None and clock.ndim else None
+    grid = axes.grid_dims(path, stored, config, time)
+    flat = stored.isel({dim: 0 for dim in stored.dims if dim not in (time, *grid)})
+    decoding = Decoding.of(path, config.name, stored.variable, conversion(path, stored, config))
+    values = Blocks(path, flat.variable, decoding).lazy(_block(path, flat, time, grid))
+    frames = xr.DataArray(values, travelling(path, flat, time, grid), name=config.channel)
+    array = _on_clock(frames, time, times.axis(clock, moments)).transpose(..., *grid)
+    array.attrs = own_attributes(stored.attrs) | {"units": config.units}
+    links = [name for name in mapping_names(stored.attrs) if name in array.coords]
+    array.encoding = {"grid_mapping": links[0]} if links else {}
+    return array
 
 
-def _described(array: xr.DataArray) -> str:
-    kinds = (f"{dim} ({array.coords[dim].dtype if dim in array.coords else 'no coordinate'})" for dim in array.dims)
-    return ", ".join(kinds) or "none"
+def _on_clock(frames: xr.DataArray, time: str | None, axis: xr.DataArray) -> xr.DataArray:
+    """Name the time dimension, or the one frame there is, by its axis."""
+    name = str(axis.dims[0])
+    named = frames.expand_dims(name) if time is None else frames.rename({time: name} if time != name else {})
+    return named.assign_coords({name: axis})
 
 
-def _whole_milliseconds(times: np.ndarray) -> np.ndarray:
-    half = np.timedelta64(500, "us")
-    return (times.astype("datetime64[ns]") + half).astype("datetime64[ms]").astype("datetime64[ns]")
-
-
-def _converted(path: Path, array: xr.DataArray, variable: VariableConfig) -> xr.DataArray:
-    found = array.attrs.get("units")
-    values = array.astype(np.float64)
-    if found != variable.units:
-        source, target = _unit(path, variable, found), _unit(path, variable, variable.units)
-        if not source.is_convertible(target):
-            raise DataError(
-                f"{path}: variable {variable.name} has units {found!r}, which cannot be converted to "
-                f"{variable.units!r}; correct the units in the file or in ingest.variables"
-            )
-        values = xr.apply_ufunc(
-            source.convert, values, target, dask="parallelized", output_dtypes=[np.float64], keep_attrs=True
-        )
-    values = values.assign_attrs(array.attrs | {"units": variable.units})
-    values.encoding = {key: array.encoding[key] for key in ("grid_mapping",) if key in array.encoding}
-    return values
-
-
-def _unit(path: Path, variable: VariableConfig, text: object) -> Unit:
-    try:
-        if text is None:
-            raise ValueError("there are none")
-        return Unit(str(text))
-    except ValueError as error:
+def _check_content(path: Path, variable: Declared) -> None:
+    if variable.content != "numbers":
         raise DataError(
-            f"{path}: variable {variable.name}: {text!r} cannot be understood as units ({error}); write units such as "
-            f"'{variable.units}' or 'K' into the file and into ingest.variables"
-        ) from None
+            f"{path}: variable {variable.path} holds {variable.content}, not real numbers; take it out of "
+            "ingest.variables, or move the file away"
+        )
+    if 0 in variable.sizes:
+        sizes = ", ".join(f"{dim} ({size})" for dim, size in zip(variable.dims, variable.sizes, strict=True))
+        raise DataError(
+            f"{path}: variable {variable.path} has no value: its dimensions are {sizes}; move the file away"
+        )
+    if len(set(variable.dims)) < len(variable.dims):
+        raise DataError(
+            f"{path}: variable {variable.path} has a dimension twice, {variable.dims}, and so is on no grid; take it "
+            "out of ingest.variables, or move the file away"
+        )
+
+
+def _block(path: Path, array: xr.DataArray, time: str | None, grid: tuple[str, str]) -> dict[str, int]:
+    rows, columns = (array.sizes[dim] for dim in grid)
+    if rows * columns > MAX_FRAME_CELLS:
+        raise DataError(
+            f"{path}: a frame of {array.name} has {rows} x {columns} cells, more than the {MAX_FRAME_CELLS} that can "
+            "be held in memory a few times over; cut the file into parts of the grid"
+        )
+    return {} if time is None else {time: frames_per_block(8 * rows * columns, BLOCK_BYTES)}
+
+
+def _on_one_grid(path: Path, arrays: Sequence[xr.DataArray]) -> xr.Dataset:
+    """Join the variables of a file; those whose rows and columns are swapped are turned as the first's.
+
+    Single coordinates on which they differ, such as the height, become attributes of each variable.
+    """
+    joined = [_turned(path, array, arrays[0]) for array in arrays]
+    names = sorted({str(name) for array in joined for name in array.coords})
+    for array in joined:
+        if array.name in names:
+            raise DataError(f"{path}: {array.name} is a coordinate, too; give the variable another channel name")
+    for name in names:
+        joined = _agreeing(path, joined, name)
+    return xr.Dataset({str(array.name): array for array in joined})
+
+
+def _turned(path: Path, array: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
+    turned = array.rename({array.dims[0]: first.dims[0]} if array.dims[0] != first.dims[0] else {})
+    if dict(turned.sizes) != dict(first.sizes):
+        raise DataError(
+            f"{path}: {array.name} has {axes.described(array)}, but {first.name} {axes.described(first)}; take one of "
+            "them out of ingest.variables: all variables share one grid and the same times"
+        )
+    return turned.transpose(*first.dims)
+
+
+def _agreeing(path: Path, arrays: list[xr.DataArray], name: str) -> list[xr.DataArray]:
+    holders = [array for array in arrays if name in array.coords]
+    expected = holders[0].coords[name]
+    differing = [array for array in holders if not array.coords[name].variable.equals(expected.variable)]
+    if not differing:
+        return arrays
+    if expected.ndim:
+        raise DataError(
+            f"{path}: {differing[0].name} has other values of {name} than {holders[0].name}; take one of them out of "
+            "ingest.variables: all variables share one grid and the same times"
+        )
+    return [_with_attribute(array, name) if name in array.coords else array for array in arrays]
+
+
+def _with_attribute(array: xr.DataArray, name: str) -> xr.DataArray:
+    coord = array.coords[name]
+    told = f"{coord.item():g} {coord.attrs.get('units', '')}".strip()
+    return array.drop_vars(name).assign_attrs({name: told})
+
+
+def _check_observed(path: Path, array: xr.DataArray) -> None:
+    """Read block after block until a value is found, nearly always one."""
+    start = 0
+    for size in array.chunksizes[array.dims[0]]:
+        if not np.isnan(array[start : start + size].values).all():
+            return
+        start += size
+    raise DataError(f"{path}: {array.name} is missing everywhere; move the file away")

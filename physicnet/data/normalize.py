@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from physicnet.config import ClipConfig, NormalizeConfig
-from physicnet.fields import DataError, Field, frames_per_block, written_whole
+from physicnet.fields import DataError, Field, frames_per_block, time_differences, written_whole
 from physicnet.normalization import Normalizer, Standardization, Transform, transform_from_dict
 
 Segments = list[list[int]]  # half-open ranges of frames, each free of time gaps
@@ -75,7 +75,7 @@ def without_gaps(field: Field, start: int, stop: int) -> Segments:
     """Cut the frames `start` to `stop` wherever more than one time step passes between two frames."""
     if stop <= start:
         return []
-    jumps = np.flatnonzero(np.diff(field.times[start:stop]) > field.step) + start + 1
+    jumps = np.flatnonzero(time_differences(field.times[start:stop]) > field.step) + start + 1
     bounds = [start, *jumps.tolist(), stop]
     return [list(pair) for pair in pairwise(bounds)]
 

@@ -23,7 +23,7 @@ from physicnet.evaluation.extrapolation import (
     nearest_observed,
     trajectories,
 )
-from physicnet.fields import DataError, Field, frames_per_block
+from physicnet.fields import DataError, Field, format_time, frames_per_block
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 
@@ -67,14 +67,13 @@ class Climatology:
 
     def forecast(self, past: Field, num_leads: int) -> Frames:
         """Return the mean of the hour of each lead."""
-        times = past.times[-1] + past.step * np.arange(1, num_leads + 1)
-        return np.asarray(self.hourly[_hour_of_day(times) % len(self.hourly)])
+        return np.asarray(self.hourly[_hour_of_day(past.times_after(num_leads)) % len(self.hourly)])
 
 
 def _hourly_sums(
     record: Field, ranges: Sequence[tuple[int, int]]
 ) -> tuple[Float64[np.ndarray, "n c h w"], Int64[np.ndarray, "n c h w"]]:
-    days = {day for start, stop in ranges for day in record.times[start:stop].astype("datetime64[D]").tolist()}
+    days = {format_time(time)[:10] for start, stop in ranges for time in record.times[start:stop]}
     sums = np.zeros((24 if len(days) >= DAYS_FOR_HOURS else 1, *record.shape[1:]))
     counts = np.zeros(sums.shape, np.int64)
     for start, stop in _blocks(record, ranges):
@@ -93,7 +92,9 @@ def _blocks(record: Field, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[
 
 
 def _hour_of_day(times: np.ndarray) -> Int[np.ndarray, "t"]:
-    return np.asarray(times.astype("datetime64[h]").astype(np.int64) % 24)
+    if times.dtype.kind == "M":
+        return np.asarray(times.astype("datetime64[h]").astype(np.int64) % 24)
+    return np.array([time.hour for time in times])
 
 
 def _divide(sums: Float[np.ndarray, "*n"], counts: Int[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:

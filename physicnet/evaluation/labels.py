@@ -2,7 +2,11 @@
 
 import re
 
+import cftime
+import numpy as np
 import pandas as pd
+
+from physicnet.fields import format_time
 
 TITLES = {
     "physicnet": "PhysicNet",
@@ -41,6 +45,13 @@ def lead(minutes: float) -> str:
     if minutes < 180:
         return f"{minutes:g} min"
     return f"{minutes / 60:g} h" if minutes < 96 * 60 else f"{minutes / 1440:g} d"
+
+
+def moment(time: np.datetime64 | cftime.datetime) -> str:
+    """Return a time to the minute, with what its clock follows: UTC or a calendar that is not the standard one."""
+    day, clock = format_time(time).split("T")
+    calendar = clock.partition(" ")[2]
+    return f"{day} {clock[:5]} {calendar or 'UTC'}"
 
 
 def spread(num_leads: int, count: int) -> list[int]:

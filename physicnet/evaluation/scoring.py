@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 
 from physicnet import metrics
 from physicnet.config import ClipConfig, EvaluateConfig
-from physicnet.fields import DataError, Field
+from physicnet.fields import DataError, Field, format_time
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 
@@ -46,7 +46,7 @@ def forecast_case(forecasters: Iterable[Forecaster], record: Field, start: int, 
     truth = record.frames(start + clip.frames_in, start + clip.frames)
     forecasts = {forecaster.name: forecaster.forecast(past, clip.frames_out) for forecaster in forecasters}
     for name, forecast in forecasts.items():
-        _check(forecast, truth, f"the forecast of {name} from {past.times[-1]}", record.variables)
+        _check(forecast, truth, f"the forecast of {name} from {format_time(past.times[-1])}", record.variables)
     return Case(start, past, truth, forecasts)
 
 
@@ -134,6 +134,8 @@ class Scoreboard:
 def _table(name: str, case: Case, variable: str, sums: metrics.Sums) -> pd.DataFrame:
     leads = np.arange(1, len(case.truth) + 1)
     minutes = leads * (case.past.step / np.timedelta64(1, "m"))
-    where = {"model": name, "origin": case.origin, "time": case.past.times[-1]}
+    now = case.past.times[-1]
+    time = now if isinstance(now, np.datetime64) else format_time(now)  # tables know the standard calendar only
+    where = {"model": name, "origin": case.origin, "time": time}
     lead = {"variable": variable, "units": case.past.units[variable], "lead": leads, "lead_minutes": minutes}
     return pd.DataFrame(where | lead | sums)

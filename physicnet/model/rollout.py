@@ -9,7 +9,7 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import CheckpointError, load_checkpoint
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig
-from physicnet.fields import DataError, Field
+from physicnet.fields import DataError, Field, format_time
 from physicnet.machine import find_device
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet, Prediction
@@ -99,5 +99,7 @@ class ModelForecaster:
             )
         values = past.frames(have - self.frames_in, have)
         if not np.isfinite(values[-1]).any():
-            raise DataError(f"nothing was observed at {past.times[-1]}, the last frame; forecast from another time")
+            raise DataError(
+                f"nothing was observed at {format_time(past.times[-1])}, the last frame; forecast from another time"
+            )
         return values

@@ -25,8 +25,12 @@ def raw_dataset(num_frames: int = 7, height: int = 6, width: int = 9, *, first: 
     )
 
 
-def ingest_config(**changes: object) -> IngestConfig:
-    settings = {"pattern": "*.nc", "variables": [{"name": "rate", "units": "mm h-1"}], "coarsen": 1}
+def variable(name: str = "rate", units: str = "mm h-1", **changes: object) -> dict[str, object]:
+    return {"name": name, "channel": None, "units": units, "file_units": None, "select": {}} | changes
+
+
+def ingest_config(*variables: dict[str, object], **changes: object) -> IngestConfig:
+    settings = {"pattern": "*.nc", "time_from_name": None, "variables": list(variables) or [variable()], "coarsen": 1}
     return IngestConfig.model_validate(settings | changes)
 
 

@@ -2,14 +2,16 @@ import hashlib
 from pathlib import Path
 from unittest.mock import patch
 
+import cftime
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from samples import STEP, ingest_config, raw_dataset
+from samples import STEP, clip_config, ingest_config, normalize_config, raw_dataset, variable
 
 from physicnet.data.ingest import coarsen, ingest
-from physicnet.fields import DataError, Field
+from physicnet.data.normalize import normalize, without_gaps
+from physicnet.fields import DataError, Field, format_time
 
 
 def run(raw: Path, **changes: object) -> tuple[Field, pd.DataFrame]:
@@ -66,7 +68,7 @@ def test_coarsening_cuts_off_what_is_left_over_and_keeps_the_mean(factor: int) -
 def test_the_catalogue_has_a_row_per_file(raw: Path) -> None:
     raw_dataset(3).to_netcdf(raw / "a.nc")
     raw_dataset(4, first=3, seed=1).to_netcdf(raw / "b.nc")
-    _, catalogue = run(raw, variables=[{"name": "rate", "units": "m s-1"}], coarsen=2)
+    _, catalogue = run(raw, variables=[variable(units="m s-1")], coarsen=2)
     row = catalogue.iloc[0]
     values = raw_dataset(3)["rate"] / 3.6e6
     assert list(catalogue["path"]) == ["a.nc", "b.nc"]
@@ -83,9 +85,7 @@ def test_several_variables_become_channels_in_the_order_of_the_parameters(raw: P
     dataset = raw_dataset()
     dataset["air"] = (dataset["rate"] + 270).assign_attrs(units="K")
     dataset.to_netcdf(raw / "a.nc")
-    field, catalogue = run(
-        raw, variables=[{"name": name, "units": unit} for name, unit in (("rate", "mm h-1"), ("air", "K"))]
-    )
+    field, catalogue = run(raw, variables=[variable(), variable("air", "K")])
     assert field.variables == ("rate", "air")
     assert field.units == {"rate": "mm h-1", "air": "K"}
     assert catalogue["missing"][0] == "0.111111;0.111111"
@@ -114,6 +114,27 @@ def test_neither_block_nor_shard_size_changes_a_value(raw: Path, monkeypatch: py
     monkeypatch.setattr("physicnet.data.netcdf.BLOCK_BYTES", 3 * 8 * 6 * 9)
     monkeypatch.setattr("physicnet.fields.SHARD_BYTES", 2 * 4 * 3 * 4)
     np.testing.assert_array_equal(run(raw, coarsen=2)[0].frames(0, 7), whole)
+
+
+def test_another_calendar_goes_through_to_the_normalised_record(raw: Path) -> None:
+    days = cftime.num2date(6 * np.arange(40), "hours since 2000-02-27", "360_day")
+    for name, part in (("b", slice(0, 25)), ("a", slice(25, 40))):
+        raw_dataset(40).assign_coords(time=days).isel(time=part).to_netcdf(raw / f"{name}.nc")
+    field, catalogue = run(raw)
+    paths = {name: raw.parent / name for name in ("normalized", "statistics")}
+    normalize(normalize_config(), clip_config(), fields=raw.parent / "fields.zarr", **paths)
+    normalized = Field.open(paths["normalized"])
+    assert field.times.tolist() == days.tolist()
+    assert normalized.times.tolist() == days[: normalized.shape[0]].tolist()
+    assert (field.step, normalized.step) == (np.timedelta64(6, "h"), np.timedelta64(6, "h"))
+    assert format_time(normalized.times[12]) == "2000-02-30T00:00:00 (360_day)"
+    assert set(catalogue["status"]) == {"accepted"}
+
+
+def test_a_gap_in_another_calendar_cuts_a_segment(raw: Path) -> None:
+    days = cftime.num2date(6 * np.arange(40), "hours since 2000-02-27", "360_day")
+    raw_dataset(40).assign_coords(time=days).isel(time=np.delete(np.arange(40), [12, 13])).to_netcdf(raw / "a.nc")
+    assert without_gaps(run(raw)[0], 5, 30) == [[5, 12], [12, 30]]
 
 
 def test_an_empty_folder_is_named(raw: Path) -> None:

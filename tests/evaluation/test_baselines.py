@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import cftime
 import numpy as np
 import pytest
 from moving import blob
@@ -117,6 +118,15 @@ def test_climatology_of_many_days_knows_the_hour_of_each_lead(field_of: Callable
     climatology = Climatology.fit(field, [[0, 100]])
     past = field.isel(22, 24)  # 20 and 21 UTC
     assert climatology.forecast(past, 4)[:, 0, 0, 0].tolist() == [22, 23, 0, 1]
+
+
+def test_climatology_knows_the_hours_of_other_calendars(field_of: Callable[..., Field]) -> None:
+    hours = np.arange(5 * 24)
+    dataset = field_of((hours % 24).astype(float)[:, None, None] * np.ones((1, 3)), minutes=60).dataset
+    times = cftime.num2date(hours, "hours since 2000-02-28", "360_day")
+    field = Field(dataset.assign_coords(time=times))
+    climatology = Climatology.fit(field, [[0, 100]])
+    assert climatology.forecast(field.isel(21, 23), 4)[:, 0, 0, 0].tolist() == [23, 0, 1, 2]
 
 
 def test_an_hour_without_observations_takes_the_mean_of_all_hours(field_of: Callable[..., Field]) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import cftime
 import numpy as np
 import pytest
 
@@ -80,6 +81,14 @@ def test_the_scoreboard_has_a_row_per_model_origin_and_lead_with_the_sums_of_its
     assert sums["squared_error"].tolist() == [19 * error**2 for error in (1, 2, 3, 3, 4, 5)]
     assert sums["hits_1"].tolist() == [19] * 6
     assert set(sums["units"]) == {"mm h-1"}
+
+
+def test_the_scoreboard_tells_times_of_other_calendars(record: Field) -> None:
+    times = cftime.num2date(np.arange(7), "days since 2000-02-28", "360_day")
+    scoreboard = Scoreboard(CONFIG, {"rain": 10.0})
+    scoreboard.add(forecast_case([Constant(3)], Field(record.dataset.assign_coords(time=times)), 1, CLIP))
+    assert set(scoreboard.sums()["time"]) == {"2000-02-30T00:00:00 (360_day)"}
+    assert scoreboard.sums()["lead_minutes"].tolist() == [1440, 2880, 4320]
 
 
 def test_spectra_are_means_over_the_origins_with_the_truth_beside_the_models(field_of: Callable[..., Field]) -> None:
