@@ -43,7 +43,9 @@ def main() -> None:
     torch.set_num_threads(params.machine.num_threads)
     record = Field.open(DATA / "fields.zarr")
     splits = json.loads((DATA / "statistics.json").read_text(encoding="utf-8"))["splits"]
-    inputs = Inputs.read(DATA / "normalized.zarr", DATA / "statistics.json", DATA / "crops.csv")
+    inputs = Inputs.read(
+        DATA / "normalized.zarr", DATA / "statistics.json", DATA / "maps.safetensors", DATA / "crops.csv"
+    )
     names = ["persistence", "advection", *(["lucas_kanade"] if has_lucas_kanade() else [])]
     trained = ModelForecaster.load(Path("models/model.safetensors"), params.machine)
     forecasters: list[Forecaster] = [

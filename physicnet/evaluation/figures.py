@@ -25,7 +25,7 @@ from skimage.color import lab2rgb
 
 from physicnet import metrics
 from physicnet.evaluation import labels
-from physicnet.normalization import Decibel, Power, Transform
+from physicnet.transforms import Decibel, Log1p, Power, Transform
 
 Frame = Float[np.ndarray, "h w"]
 
@@ -39,6 +39,7 @@ COLOURS = {
     "lucas_kanade": "#2b8a3e",
     "persistence": "#868e96",
     "climatology": "#e67700",
+    "persistent_anomaly": "#2f9e8f",
     "truth": "#111111",
 }
 STYLE = {
@@ -93,7 +94,7 @@ def ramp() -> Colormap:
     return ListedColormap(lab2rgb(lab), name="amount").with_extremes(bad=MISSING, under="white")
 
 
-def colour_scale(values: Float[np.ndarray, "..."], transform: Transform) -> Normalize:
+def colour_scale(values: Float[np.ndarray, "..."], transforms: Sequence[Transform]) -> Normalize:
     """Return a scale up to the 99.9th percentile, fit for a quantity that is transformed like this.
 
     Rates are logarithmic: from the threshold of their decibels, or over two decades where they have none.
@@ -102,9 +103,10 @@ def colour_scale(values: Float[np.ndarray, "..."], transform: Transform) -> Norm
     if not known.size:
         return Normalize(0.0, 1.0)
     low, high = (float(value) for value in np.quantile(known, [0.001, 0.999]))
-    if isinstance(transform, Decibel):
-        return LogNorm(transform.threshold, max(10 * transform.threshold, high))
-    if isinstance(transform, Power) and high > 0:
+    first = transforms[0] if transforms else None
+    if isinstance(first, Decibel):
+        return LogNorm(first.threshold, max(10 * first.threshold, high))
+    if isinstance(first, Power | Log1p) and high > 0:
         return LogNorm(high / DECADES, high)
     return Normalize(low, high if high > low else low + 1.0)
 

@@ -76,6 +76,6 @@ def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normaliz
     return figures.Map(
         rows_ascend=bool(rows.name in field.dataset.coords and rows[-1] > rows[0]),
         cell=None if length is None or columns.size < 2 else abs(float(columns[1] - columns[0])) * length,
-        norm=figures.colour_scale(truth, normalizer.channels[channel].transform),
+        norm=figures.colour_scale(truth, normalizer.channels[channel].transforms),
         units=field.units[field.variables[channel]],
     )

@@ -8,6 +8,7 @@ TITLES = {
     "physicnet": "PhysicNet",
     "persistence": "Persistence",
     "climatology": "Climatology",
+    "persistent_anomaly": "Persistent anomaly",
     "advection": "Advection",
     "lucas_kanade": "Lucas–Kanade",
     "truth": "Observed",

@@ -3,7 +3,7 @@ from matplotlib.colors import LogNorm
 
 from physicnet.evaluation.gallery import chart_of
 from physicnet.fields import Field
-from physicnet.normalization import Identity, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
 
 TRUTH = np.linspace(0, 10, 60).reshape(1, 6, 10)
 
@@ -19,7 +19,7 @@ def test_a_chart_reads_direction_and_width_from_the_coordinates(moving_blob: Fie
 def test_a_chart_of_ascending_rows_in_other_units_has_no_scale_bar(moving_blob: Field) -> None:
     dataset = moving_blob.dataset.isel(y=slice(None, None, -1))
     dataset["x"].attrs["units"] = "degrees_east"
-    chart = chart_of(Field(dataset), 0, TRUTH, Normalizer((Standardization("rain", Identity(), 0.0, 1.0),)))
+    chart = chart_of(Field(dataset), 0, TRUTH, Normalizer((Standardization("rain", (), 0.0, 1.0),)))
     assert chart.rows_ascend
     assert chart.cell is None
     assert not isinstance(chart.norm, LogNorm)

@@ -10,9 +10,10 @@ from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.fields import DataError, Field
 from physicnet.model.build import build
 from physicnet.model.rollout import ModelForecaster
-from physicnet.normalization import Decibel, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
+from physicnet.transforms import Decibel
 
-NORMALIZER = Normalizer((Standardization("rate", Decibel(threshold=0.1, floor=-15.0), mean=1.0, std=5.0),))
+NORMALIZER = Normalizer((Standardization("rate", (Decibel(threshold=0.1, floor=-15.0),), mean=1.0, std=5.0),))
 
 
 @pytest.fixture
