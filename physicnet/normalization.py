@@ -112,7 +112,8 @@ class Standardization:
         maps = {} if np.ndim(self.std) == 0 else {"mean": self.mean, "std": self.std}
         if self.cycles is not None:
             maps |= {"hourly": self.cycles.hourly, "yearly": self.cycles.yearly}
-        return {f"{self.variable}/{name}": np.asarray(array) for name, array in maps.items()}
+        # safetensors takes the memory as it lies, whatever the strides say.
+        return {f"{self.variable}/{name}": np.ascontiguousarray(array) for name, array in maps.items()}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any], maps: Maps) -> "Standardization":

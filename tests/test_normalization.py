@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from physicnet.cycles import Cycles
 from physicnet.fields import DataError
@@ -109,6 +109,16 @@ def test_a_normalizer_survives_its_files_in_the_order_of_its_channels(tmp_path: 
     assert loaded.variables == ("rain", "wind", "snow", "heat", "dust")
     values = GENERATOR.uniform(0.0, 9.0, (3, 5, 2, 5)).astype(np.float32)
     np.testing.assert_array_equal(loaded.normalize(values, TIMES), NORMALIZER.normalize(values, TIMES))
+
+
+def test_maps_survive_however_they_lie_in_memory(tmp_path: Path) -> None:
+    oddly = replace(DAY_AND_YEAR, hourly=np.asfortranarray(DAY_AND_YEAR.hourly))
+    channel = replace(DUST, mean=np.asfortranarray(MEANS), cycles=oddly)
+    save_file(channel.maps(), tmp_path / "maps.safetensors")
+    loaded = Standardization.from_dict(channel.to_dict(), load_file(tmp_path / "maps.safetensors"))
+    np.testing.assert_array_equal(
+        loaded.normalize(np.ones((3, 2, 5)), TIMES), DUST.normalize(np.ones((3, 2, 5)), TIMES)
+    )
 
 
 @pytest.mark.parametrize("name", ["statistics.json", "maps.safetensors"])
