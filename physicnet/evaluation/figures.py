@@ -30,6 +30,7 @@ from physicnet.transforms import Decibel, Log1p, Power, Transform
 Frame = Float[np.ndarray, "h w"]
 
 DPI = 110
+SIGNED = 0.25  # from this ratio of the two signs on, zero is the middle of the scale
 DECADES = 100.0  # ratio of the ends of a logarithmic scale without a threshold
 MISSING = "#d9d9d9"
 INK = "#333333"
@@ -61,12 +62,16 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Map:
-    """How frames are drawn: which way the rows run, the width of a cell (km, None if unknown), the scale of colours."""
+    """How frames are drawn: which way the rows run, the width of a cell (km, None if unknown), the scale of colours.
+
+    `aspect` is a cell's height over its width.
+    """
 
     rows_ascend: bool
     cell: float | None
     norm: Normalize
     units: str
+    aspect: float = 1.0
 
 
 @contextmanager
@@ -94,10 +99,18 @@ def ramp() -> Colormap:
     return ListedColormap(lab2rgb(lab), name="amount").with_extremes(bad=MISSING, under="white")
 
 
+def palette(norm: Normalize) -> Colormap:
+    """Return blue over white to red for a scale about zero, and `ramp` for any other."""
+    if norm.vmin is not None and norm.vmin == -(norm.vmax or 0.0):
+        return colormaps["RdBu_r"].with_extremes(bad=MISSING)
+    return ramp()
+
+
 def colour_scale(values: Float[np.ndarray, "..."], transforms: Sequence[Transform]) -> Normalize:
     """Return a scale up to the 99.9th percentile, fit for a quantity that is transformed like this.
 
-    Rates are logarithmic: from the threshold of their decibels, or over two decades where they have none.
+    Rates are logarithmic: from the threshold of their decibels, or over two decades where they have none. Values of
+    either sign get a scale about zero, if the lesser sign goes at least a quarter as far as the other.
     """
     known = values[np.isfinite(values)]
     if not known.size:
@@ -108,6 +121,8 @@ def colour_scale(values: Float[np.ndarray, "..."], transforms: Sequence[Transfor
         return LogNorm(first.threshold, max(10 * first.threshold, high))
     if isinstance(first, Power | Log1p) and high > 0:
         return LogNorm(high / DECADES, high)
+    if min(-low, high) >= SIGNED * max(-low, high) > 0:
+        return Normalize(-max(-low, high), max(-low, high))
     return Normalize(low, high if high > low else low + 1.0)
 
 
@@ -128,7 +143,8 @@ def forecast_figure(
     height, width = last[box].shape
     with drawing_style():
         figure = Figure(
-            (1.9 * len(truth) + 2.9, 1.9 * height / width * (1 + len(forecasts)) + 0.5), layout="constrained"
+            (1.9 * len(truth) + 2.9, 1.9 * chart.aspect * height / width * (1 + len(forecasts)) + 0.5),
+            layout="constrained",
         )
         grid = figure.subplots(1 + len(forecasts), 1 + len(truth), squeeze=False)
         _draw_start(grid[:, 0], last[box], now, chart)
@@ -160,13 +176,14 @@ def _draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
     if isinstance(chart.norm, LogNorm):  # which takes zero for a missing value
         lowest = float(chart.norm.vmin or 0.0)
         frame = np.where(frame < lowest, lowest / 2, frame)
-    _draw_image(axes, frame, chart, cmap=ramp(), norm=chart.norm)
+    _draw_image(axes, frame, chart, cmap=palette(chart.norm), norm=chart.norm)
 
 
 def _draw_image(axes: Axes, image: Frame, chart: Map, **scale: Any) -> AxesImage:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    return axes.imshow(image, origin="lower" if chart.rows_ascend else "upper", interpolation="nearest", **scale)
+    origin: Literal["lower", "upper"] = "lower" if chart.rows_ascend else "upper"
+    return axes.imshow(image, origin=origin, aspect=chart.aspect, interpolation="nearest", **scale)
 
 
 def _observed_box(frames: Float[np.ndarray, "k h w"]) -> tuple[slice, slice]:
@@ -204,7 +221,7 @@ def _note(axes: Axes, text: str) -> None:
 
 def _colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
     extend: Literal["max", "both"] = "max" if isinstance(chart.norm, LogNorm) else "both"
-    mappable = ScalarMappable(chart.norm, ramp())
+    mappable = ScalarMappable(chart.norm, palette(chart.norm))
     bar = figure.colorbar(
         mappable, ax=axes, shrink=0.75, aspect=30, pad=0.015, extend=extend, label=labels.pretty(chart.units)
     )
@@ -219,6 +236,7 @@ def skill_figure(scores: pd.DataFrame) -> Figure:
     """Draw every score of one variable against lead time, a line per model; the skill with its 95 % interval."""
     names = ["rmse", "mae", "skill", *labels.defined(scores, "csi_"), "sharpness"]
     units = str(scores["units"].iloc[0])
+    clock, minutes = labels.clock(float(scores["lead_minutes"].max()))
     rows = -(-len(names) // 3)
     with drawing_style():
         figure = Figure((10.5, 2.9 * rows + 0.4), layout="constrained")
@@ -226,12 +244,12 @@ def skill_figure(scores: pd.DataFrame) -> Figure:
         for axes, name in zip(grid.flat, names, strict=False):
             axes.set_title(labels.score_title(name, units))
             for model, lines in scores.groupby("model", sort=False):
-                _draw_score(axes, lines, str(model), name)
+                _draw_score(axes, lines, str(model), name, minutes)
             axes.set_xlim(0)
         for axes in grid.flat[len(names) :]:
             axes.set_axis_off()
         for axes in grid[-1]:
-            axes.set_xlabel("lead (min)")
+            axes.set_xlabel(f"lead ({clock})")
         grid[0, 2].set_ylim(max(-0.5, grid[0, 2].get_ylim()[0]), 1.0)  # far below persistence is just far below
         grid.flat[len(names) - 1].axhline(1.0, color=INK, lw=0.8, ls=":", zorder=1)
         handles, texts = grid[0, 0].get_legend_handles_labels()
@@ -239,11 +257,12 @@ def skill_figure(scores: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str) -> None:
+def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str, minutes: float) -> None:
+    leads = rows["lead_minutes"] / minutes
     first = model == "physicnet"
     colour = COLOURS.get(model)
     axes.plot(
-        rows["lead_minutes"],
+        leads,
         rows[score],
         color=colour,
         label=labels.title(model),
@@ -253,7 +272,7 @@ def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str) -> None:
         zorder=3 if first else 2,
     )
     if score == "skill" and model != "persistence":
-        axes.fill_between(rows["lead_minutes"], rows["skill_low"], rows["skill_high"], color=colour, alpha=0.18, lw=0)
+        axes.fill_between(leads, rows["skill_low"], rows["skill_high"], color=colour, alpha=0.18, lw=0)
 
 
 def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: Map) -> Figure:
@@ -303,7 +322,7 @@ def flow_figure(
     seen = np.isfinite(last[box])
     height, width = seen.shape
     with drawing_style():
-        figure = Figure((10.0, 4.6 * height / width + 0.6), layout="constrained")
+        figure = Figure((10.0, 4.6 * chart.aspect * height / width + 0.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_map(left, last[box], chart)
         left.set_title(f"{now}: flow of the model")
@@ -349,7 +368,9 @@ def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, ch
     box = _observed_box(image[None])
     palette = colormaps["viridis"].with_extremes(bad=MISSING)
     with drawing_style():
-        figure = Figure((10.0, 4.6 * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained")
+        figure = Figure(
+            (10.0, 4.6 * chart.aspect * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained"
+        )
         left, right = figure.subplots(1, 2)
         left.set_title(f"{now}: code of each coarse cell")
         _draw_image(left, image[box], chart, cmap=palette, vmin=0, vmax=max(1, len(values) - 1))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.figure import Figure
 
 from physicnet.evaluation import figures, labels
@@ -78,4 +79,13 @@ def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normaliz
         cell=None if length is None or columns.size < 2 else abs(float(columns[1] - columns[0])) * length,
         norm=figures.colour_scale(truth, normalizer.channels[channel].transforms),
         units=field.units[field.variables[channel]],
+        aspect=_aspect(rows, columns),
     )
+
+
+def _aspect(rows: xr.DataArray, columns: xr.DataArray) -> float:
+    """Return height over width of a cell halfway up a grid of latitudes and longitudes; 1 on any other."""
+    if not all(str(axis.attrs.get("units", "")).startswith("degree") and axis.size > 1 for axis in (rows, columns)):
+        return 1.0
+    height, width = (abs(float(axis[-1] - axis[0])) / (axis.size - 1) for axis in (rows, columns))
+    return height / (width * np.cos(np.deg2rad(float(rows.mean()))))

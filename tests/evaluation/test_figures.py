@@ -89,6 +89,24 @@ def test_a_rate_gets_a_logarithmic_scale_from_its_threshold() -> None:
     assert scale.vmax == pytest.approx(39.96)
 
 
+def test_values_of_either_sign_get_a_scale_about_zero_and_its_colours() -> None:
+    scale = figures.colour_scale(np.array([-4.0, 10.0]), [])
+    assert scale.vmin == -scale.vmax == pytest.approx(-10, rel=1e-2)
+    middle = figures.palette(scale)(scale(0.0))
+    assert np.ptp(middle[:3]) < 0.02
+    lopsided = figures.colour_scale(np.array([-1.0, 10.0]), [])
+    assert lopsided.vmin == pytest.approx(-1, abs=0.02)
+    assert figures.palette(lopsided).name == "amount"
+
+
+def test_long_leads_are_counted_in_hours() -> None:
+    hours = {"lead": [1, 2], "lead_minutes": [360.0, 720.0], "rmse": 1.0, "mae": 1.0, "skill": 0.5, "sharpness": 1.0}
+    scores = pd.DataFrame({"model": "physicnet", "units": "K", "skill_low": 0.1, "skill_high": 0.6} | hours)
+    panels = figures.skill_figure(scores).axes
+    assert panels[0].lines[0].get_xdata().tolist() == [6, 12]
+    assert "lead (h)" in {panel.get_xlabel() for panel in panels}
+
+
 def test_other_values_get_a_linear_scale() -> None:
     scale = figures.colour_scale(np.array([270.0, 280.0]), [])
     assert (scale.vmin, scale.vmax) == (pytest.approx(270.01), pytest.approx(279.99))
