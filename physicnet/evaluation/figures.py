@@ -100,10 +100,14 @@ def ramp() -> Colormap:
 
 
 def palette(norm: Normalize) -> Colormap:
-    """Return blue over white to red for a scale about zero, and `ramp` for any other."""
-    if norm.vmin is not None and norm.vmin == -(norm.vmax or 0.0):
-        return colormaps["RdBu_r"].with_extremes(bad=MISSING)
-    return ramp()
+    """Return `ramp` for rates, blue over white to red for a scale about zero, and viridis for any other.
+
+    On other scales, a temperature's, zero is a value like any other: nothing there should look as if nothing was.
+    """
+    if isinstance(norm, LogNorm):
+        return ramp()
+    about_zero = norm.vmin is not None and norm.vmin == -(norm.vmax or 0.0)
+    return colormaps["RdBu_r" if about_zero else "viridis"].with_extremes(bad=MISSING)
 
 
 def colour_scale(values: Float[np.ndarray, "..."], transforms: Sequence[Transform]) -> Normalize:
@@ -216,7 +220,8 @@ def _rmse(forecast: Frame, truth: Frame) -> float:
 
 
 def _note(axes: Axes, text: str) -> None:
-    axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7.5)
+    box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
+    axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7.5, bbox=box)
 
 
 def _colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
@@ -294,7 +299,9 @@ def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: M
             axes.set(xscale="log", yscale="log", title=text, xlabel=f"wavelength ({'km' if chart.cell else 'cells'})")
             axes.axvspan(2 * cell, metrics.SMALL_SCALE * cell, color=MISSING, alpha=0.4, lw=0, zorder=0)
             axes.set_xlim(cell * spectra["wavelength"].max(), 2 * cell)
+            axes.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         panels[0].set_ylabel(f"variance ({labels.pretty(chart.units)})²")
         _floor(panels[0], spectra)
         handles, texts = panels[0].get_legend_handles_labels()

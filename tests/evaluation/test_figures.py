@@ -96,7 +96,8 @@ def test_values_of_either_sign_get_a_scale_about_zero_and_its_colours() -> None:
     assert np.ptp(middle[:3]) < 0.02
     lopsided = figures.colour_scale(np.array([-1.0, 10.0]), [])
     assert lopsided.vmin == pytest.approx(-1, abs=0.02)
-    assert figures.palette(lopsided).name == "amount"
+    assert figures.palette(lopsided).name == "viridis"
+    assert figures.palette(CHART.norm).name == "amount"
 
 
 def test_long_leads_are_counted_in_hours() -> None:
