@@ -30,7 +30,7 @@ def main(part: Annotated[Literal["test", "validation"], typer.Option(help="part 
     record = Field.open(Path("data/fields.zarr"))
     statistics = Path("data/statistics.json")
     train = json.loads(statistics.read_text(encoding="utf-8"))["splits"]["train"]
-    normalizer = Normalizer.load(statistics)
+    normalizer = Normalizer.load(statistics, Path("data/maps.safetensors"))
     forecasters: list[Forecaster] = build_baselines(BASELINES, Climatology.fit(record, train), normalizer)
     if part == "test":
         forecasters.insert(0, ModelForecaster.load(Path("models/model.safetensors"), params.machine))

@@ -55,7 +55,7 @@ def model_flow(past: Field, *, normalizer: Normalizer, narrow: float) -> Float64
     """Return the model's first flow, one for all variables, with windows of `narrow` cells in the matching."""
     values = torch.from_numpy(past.frames(0, past.shape[0]))
     observed = values.isfinite()
-    standardised = torch.where(observed, normalizer.normalize(values), 0.0)
+    standardised = torch.where(observed, normalizer.normalize(values, past.times), 0.0)
     with patch.object(motion, "NARROW", narrow):
         flow = motion.estimate_flow(standardised[None], observed.float()[None])[0]
     return np.repeat(flow.double().numpy()[None], past.shape[1], axis=0)
@@ -90,7 +90,8 @@ def main() -> None:
     """Score every flow, print the table and write it."""
     params = load_params(Path("params.yaml"))
     torch.set_num_threads(params.machine.num_threads)
-    record, normalizer = Field.open(Path("data/fields.zarr")), Normalizer.load(Path("data/statistics.json"))
+    record = Field.open(Path("data/fields.zarr"))
+    normalizer = Normalizer.load(Path("data/statistics.json"), Path("data/maps.safetensors"))
     splits = json.loads(Path("data/statistics.json").read_text(encoding="utf-8"))["splits"]
     mean = Climatology.fit(record, splits["train"]).mean
     forecasters: list[Forecaster] = [Carried(name, flow, mean) for name, flow in flows(normalizer).items()]

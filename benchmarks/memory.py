@@ -43,8 +43,8 @@ def main() -> None:
     torch.set_num_threads(params.machine.num_threads)
     record = Field.open(DATA / "fields.zarr")
     splits = json.loads((DATA / "statistics.json").read_text(encoding="utf-8"))["splits"]
-    paths = (DATA / "normalized.zarr", DATA / "statistics.json", DATA / "crops.csv")
-    inputs = Inputs.read(*paths, cache_mib=params.machine.cache_mib)
+    names = ("normalized.zarr", "statistics.json", "maps.safetensors", "crops.csv")
+    inputs = Inputs.read(*(DATA / name for name in names), cache_mib=params.machine.cache_mib)
     names = ["persistence", "advection", *(["lucas_kanade"] if has_lucas_kanade() else [])]
     trained = ModelForecaster.load(Path("models/model.safetensors"), params.machine)
     forecasters: list[Forecaster] = [

@@ -20,6 +20,7 @@ from torch import Tensor
 
 ENTRY = "physicnet"
 FORMAT = 1
+MAPS = "normalizer/"  # begins the names of the tensors that belong to the normalizer and not to the network
 
 
 class CheckpointError(ValueError):

@@ -42,14 +42,16 @@ def ingest(raw: In, fields: Out, catalogue: Out) -> None:
 
 
 @app.command()
-def normalize(fields: In, normalized: Out, statistics: Out) -> None:
+def normalize(fields: In, normalized: Out, statistics: Out, maps: Out) -> None:
     """Split the record in time; transform and standardise the values as the training part asks."""
     params = _begin()
     from physicnet.data import normalize as stage
     from physicnet.mirror import mirrored
 
     with mirrored("normalize", normalize=params.normalize, clip=params.clip) as mirror:
-        stage.normalize(params.normalize, params.clip, fields=fields, normalized=normalized, statistics=statistics)
+        stage.normalize(
+            params.normalize, params.clip, fields=fields, normalized=normalized, statistics=statistics, maps=maps
+        )
         mirror.keep(statistics)
 
 
@@ -68,7 +70,7 @@ def crops(normalized: In, statistics: In, crops: Out, figure: Out) -> None:
 
 
 @app.command()
-def codebook(normalized: In, statistics: In, crops: In, codebook: Out, history: Out, resume: Resume) -> None:
+def codebook(normalized: In, statistics: In, maps: In, crops: In, codebook: Out, history: Out, resume: Resume) -> None:
     """Pretrain the encoders and the codebook."""
     params = _begin()
     from physicnet.mirror import mirrored
@@ -83,6 +85,7 @@ def codebook(normalized: In, statistics: In, crops: In, codebook: Out, history: 
             params.machine,
             normalized=normalized,
             statistics=statistics,
+            maps=maps,
             crops=crops,
             codebook=codebook,
             history=history,
@@ -94,7 +97,7 @@ def codebook(normalized: In, statistics: In, crops: In, codebook: Out, history: 
 
 @app.command()
 def train(
-    normalized: In, statistics: In, crops: In, codebook: In, checkpoint: Out, history: Out, resume: Resume
+    normalized: In, statistics: In, maps: In, crops: In, codebook: In, checkpoint: Out, history: Out, resume: Resume
 ) -> None:
     """Train the whole model, from the pretrained codebook on."""
     params = _begin()
@@ -110,6 +113,7 @@ def train(
             params.machine,
             normalized=normalized,
             statistics=statistics,
+            maps=maps,
             crops=crops,
             codebook=codebook,
             checkpoint=checkpoint,
@@ -121,7 +125,7 @@ def train(
 
 
 @app.command()
-def evaluate(fields: In, statistics: In, crops: In, checkpoint: In, metrics: Out, results: Out) -> None:
+def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, metrics: Out, results: Out) -> None:
     """Score the model and the baselines on the test part, in physical units, at every lead."""
     params = _begin()
     from physicnet.evaluation import verify as stage
@@ -134,6 +138,7 @@ def evaluate(fields: In, statistics: In, crops: In, checkpoint: In, metrics: Out
             params.machine,
             fields=fields,
             statistics=statistics,
+            maps=maps,
             crops=crops,
             checkpoint=checkpoint,
             metrics=metrics,

@@ -100,12 +100,6 @@ class ClipConfig(Section):
         return self.frames_in + self.frames_out
 
 
-class IdentityConfig(Section):
-    """Leave the values as they are."""
-
-    kind: Literal["identity"]
-
-
 class DecibelConfig(Section):
     """10·log10 of a rate; rates below `threshold` (in the variable's units) become `floor` (in dB)."""
 
@@ -127,22 +121,68 @@ class PowerConfig(Section):
     exponent: Annotated[float, Field(gt=0, lt=1)]
 
 
-TransformConfig = Annotated[IdentityConfig | DecibelConfig | PowerConfig, Field(discriminator="kind")]
+class Log1pConfig(Section):
+    """log(1 + x / scale) of a quantity that is never negative; `scale` is in the variable's units."""
+
+    kind: Literal["log1p"]
+    scale: Positive
+
+
+class AnomalyConfig(Section):
+    """Difference from the training part's mean in each cell, by hour of the day (UTC), by day of the year, or both.
+
+    `harmonics` of the year: 0 if the day of the year plays no part, 1 for one wave a year, 2 for half-yearly ones too.
+    """
+
+    kind: Literal["anomaly"]
+    hour_of_day: bool
+    harmonics: Annotated[int, Field(ge=0, le=6)]
+
+    @model_validator(mode="after")
+    def _has_a_cycle(self) -> "AnomalyConfig":
+        if not (self.hour_of_day or self.harmonics):
+            raise ValueError("an anomaly against nothing: set hour_of_day: true, or harmonics to 1 or more")
+        return self
+
+
+TransformConfig = Annotated[DecibelConfig | PowerConfig | Log1pConfig | AnomalyConfig, Field(discriminator="kind")]
 
 
 class NormalizeConfig(Section):
-    """Shares of the record for training and validation (the rest is the test part), the gap, the transforms."""
+    """Shares of the record for training and validation (the rest is the test part), the gap, the transforms.
+
+    Each variable goes through its transforms in their order (none: it stays as it is) and is then standardised, with
+    one mean and deviation for all cells or with every cell's own.
+    """
 
     train_fraction: Fraction
     validation_fraction: Fraction
     gap: Index
-    transforms: dict[str, TransformConfig]
+    transforms: dict[str, list[TransformConfig]]
+    standardize: dict[str, Literal["global", "per_cell"]]
 
     @model_validator(mode="after")
     def _leaves_a_test_part(self) -> "NormalizeConfig":
         if self.train_fraction + self.validation_fraction >= 1:
             raise ValueError("train_fraction + validation_fraction must be below 1: the rest is the test part")
         return self
+
+    @model_validator(mode="after")
+    def _transforms_can_follow_each_other(self) -> "NormalizeConfig":
+        for variable, steps in self.transforms.items():
+            kinds = [step.kind for step in steps]
+            if "decibel" in kinds[1:]:
+                raise ValueError(f"transforms of {variable}: decibel must come first, its threshold is in its units")
+            if "decibel" in kinds and {"power", "log1p"} & set(kinds):
+                raise ValueError(f"transforms of {variable}: decibels are negative, {kinds[1]} takes no such values")
+            if "anomaly" in kinds[:-1]:
+                raise ValueError(f"transforms of {variable}: an anomaly must come last, and once; found {kinds}")
+        return self
+
+    def is_pointwise(self, variable: str) -> bool:
+        """Whether neither time nor place matters to how the variable is normalised."""
+        steps = self.transforms[variable]
+        return self.standardize[variable] == "global" and not any(isinstance(step, AnomalyConfig) for step in steps)
 
 
 class CropsConfig(Section):
@@ -179,7 +219,7 @@ class MachineConfig(Section):
 class EvaluateConfig(Section):
     """Baselines, event thresholds per variable (in its units) and the bootstrap of the intervals."""
 
-    baselines: list[Literal["persistence", "climatology", "advection", "lucas_kanade"]]
+    baselines: list[Literal["persistence", "climatology", "persistent_anomaly", "advection", "lucas_kanade"]]
     thresholds: dict[str, list[float]]
     fss_scale: Count
     bootstrap_samples: Count
@@ -260,6 +300,7 @@ class Params(Section):
         names = {variable.channel for variable in self.ingest.variables}
         keyed: dict[str, dict] = {
             "normalize.transforms": self.normalize.transforms,
+            "normalize.standardize": self.normalize.standardize,
             "evaluate.thresholds": self.evaluate.thresholds,
         }
         for section, entries in keyed.items():
@@ -267,6 +308,16 @@ class Params(Section):
                 raise ValueError(
                     f"{section} names {sorted(entries)}, but ingest.variables names {sorted(names)}; "
                     "write one entry for each variable"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _rescaling_needs_no_time_and_no_place(self) -> "Params":
+        for variable in self.normalize.transforms:
+            if self.train.rescale != 1 and not self.normalize.is_pointwise(variable):
+                raise ValueError(
+                    f"train.rescale is {self.train.rescale:g}, but {variable} is normalised as an anomaly or per cell, "
+                    "and a multiple of it means nothing: write train.rescale: 1.0"
                 )
         return self
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap
@@ -46,20 +47,30 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Grid:
-    """Which way the rows run, and the width of a cell (km, None if unknown)."""
+    """Which way the rows run, the width of a cell (km, None if unknown), and its height over its width."""
 
     rows_ascend: bool
     cell: float | None
+    aspect: float
 
     @classmethod
     def of(cls, field: Field) -> "Grid":
-        """Read both from the coordinates."""
+        """Read them from the coordinates."""
         rows, columns = (field.dataset[dim] for dim in field.spatial_dims)
         length = KILOMETRES.get(columns.attrs.get("units", ""))
         return cls(
             rows_ascend=bool(rows.name in field.dataset.coords and rows[-1] > rows[0]),
             cell=None if length is None or columns.size < 2 else abs(float(columns[1] - columns[0])) * length,
+            aspect=_aspect(rows, columns),
         )
+
+
+def _aspect(rows: xr.DataArray, columns: xr.DataArray) -> float:
+    """Return height over width of a cell halfway up a grid of latitudes and longitudes; 1 on any other."""
+    if not all(str(axis.attrs.get("units", "")).startswith("degree") and axis.size > 1 for axis in (rows, columns)):
+        return 1.0
+    height, width = (abs(float(axis[-1] - axis[0])) / (axis.size - 1) for axis in (rows, columns))
+    return height / (width * np.cos(np.deg2rad(float(rows.mean()))))
 
 
 @contextmanager
@@ -91,7 +102,9 @@ def draw_image(axes: Axes, image: Frame, grid: Grid, **scale: Any) -> AxesImage:
     """Draw an image upright, without ticks or a frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    return axes.imshow(image, origin="lower" if grid.rows_ascend else "upper", interpolation="nearest", **scale)
+    return axes.imshow(
+        image, origin="lower" if grid.rows_ascend else "upper", aspect=grid.aspect, interpolation="nearest", **scale
+    )
 
 
 def observed_box(frames: Float[np.ndarray, "k h w"]) -> tuple[slice, slice]:

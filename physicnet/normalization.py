@@ -1,153 +1,166 @@
 """The way from physical values to the values that networks see, and back.
 
-All functions work alike on numpy arrays and on torch tensors, and let gradients through; torch itself is not imported.
+A variable goes through its pointwise transforms, in their order; then its cycles are taken off, if it has any; then
+(x - mean) / std, with one mean and deviation for all cells or with every cell's own. What is fitted comes from the
+training part alone. All of it works alike on numpy arrays and on torch tensors; torch itself is not imported.
 """
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from math import isfinite, log10
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+import numpy as np
 from jaxtyping import Float
+from safetensors.numpy import load_file
 
+from physicnet.calendar import Times
+from physicnet.cycles import Cycles
 from physicnet.fields import DataError
+from physicnet.transforms import Transform, functions_of, transform_from_dict
 
-# A value at the threshold itself comes back from single precision a few 1e-6 dB below it, and is still rain.
-ROUNDING_DB = 1e-3
 # A variable that varies by less than this share of its mean is constant to single precision.
 SINGLE_PRECISION = 2.0**-23
+NO_TIMES = np.empty(0, "datetime64[ns]")
+Maps = Mapping[str, np.ndarray]  # arrays with a value per cell, by "<variable>/<what>"
 
 
-@runtime_checkable
-class Transform(Protocol):
-    """A pointwise function of the values and its inverse; NaN stays NaN."""
-
-    @property
-    def kind(self) -> str:
-        """The name that `params.yaml` gives it."""
-        ...
-
-    def forward(self, values: Any) -> Any:
-        """From physical units."""
-        ...
-
-    def inverse(self, values: Any) -> Any:
-        """To physical units."""
-        ...
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Values stay as they are."""
-
-    kind: str = "identity"
-
-    def forward(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
-        """Return the values."""
-        return values
-
-    def inverse(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
-        """Return the values."""
-        return values
-
-
-@dataclass(frozen=True)
-class Decibel:
-    """10·log10 of a rate; rates below `threshold` (in physical units) become `floor` (in dB) and return as zero.
-
-    So zero and everything from `threshold` on come back as they were.
-    """
-
-    threshold: float
-    floor: float
-    kind: str = "decibel"
-
-    def forward(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
-        """Turn rates into dB."""
-        functions = _functions_of(values)
-        dry = values < self.threshold
-        # The inner `where` keeps the logarithm, and so its gradient, finite where the outer one discards it.
-        rates = functions.where(dry, self.threshold, values)
-        return functions.where(dry, self.floor, 10 * functions.log10(rates))
-
-    def inverse(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
-        """Turn dB into rates."""
-        lowest = 10 * log10(self.threshold)
-        cut = lowest - min(ROUNDING_DB, (lowest - self.floor) / 2)
-        return _functions_of(values).where(values < cut, 0.0, 10 ** (values / 10))
-
-
-@dataclass(frozen=True)
-class Power:
-    """x^exponent of a quantity that is never negative; with 0 < exponent < 1, what lies below 0 becomes 0.
-
-    Between the values themselves (exponent 1), in whose mean a few large ones are all that counts, and their logarithm,
-    which has no 0.
-    """
-
-    exponent: float
-    kind: str = "power"
-
-    def forward(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
-        """Turn values into their power."""
-        return _power(values, self.exponent)
-
-    def inverse(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
-        """Turn powers into values."""
-        return _power(values, 1 / self.exponent)
-
-
-def _power(values: Float[Any, "..."], exponent: float) -> Float[Any, "..."]:
-    where, nothing = _functions_of(values).where, values <= 0
-    # The inner `where` keeps the power's gradient finite where the outer one discards it.
-    return where(nothing, 0.0, where(nothing, 1.0, values) ** exponent)
-
-
-TRANSFORMS: dict[str, Callable[..., Transform]] = {"identity": Identity, "decibel": Decibel, "power": Power}
-
-
-def transform_from_dict(entry: dict[str, Any]) -> Transform:
-    """Build a transform from its `kind` and its parameters.
-
-    Raises:
-        DataError: if no transform is of that kind.
-    """
-    if entry["kind"] not in TRANSFORMS:
-        raise DataError(f"unknown transform {entry['kind']!r}; known are {sorted(TRANSFORMS)}")
-    return TRANSFORMS[entry["kind"]](**entry)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standardization:
-    """A variable's transform, then (x - mean) / std of the transformed training values."""
+    """One variable's transforms, cycles, and mean and deviation of what is left over the training part."""
 
     variable: str
-    transform: Transform
-    mean: float
-    std: float
+    transforms: tuple[Transform, ...]
+    mean: float | Float[np.ndarray, "h w"]
+    std: float | Float[np.ndarray, "h w"]
+    cycles: Cycles | None = None
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.mean) and isfinite(self.std) and self.std > SINGLE_PRECISION * abs(self.mean)):
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        if not (np.isfinite(mean) & np.isfinite(std) & (std > SINGLE_PRECISION * abs(mean))).all():
             raise DataError(
                 f"variable {self.variable} cannot be standardised with mean {self.mean} and standard deviation "
                 f"{self.std}: its training part is constant, wholly missing or not finite"
             )
 
-    def normalize(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether neither time nor place matters: then views that were cut out can be brought back, too."""
+        return self.cycles is None and np.ndim(self.std) == 0
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the frames that it is made for; None if any will do."""
+        if self.cycles is not None:
+            return self.cycles.grid
+        return None if np.ndim(self.std) == 0 else np.shape(self.std)
+
+    def normalize(self, values: Float[Any, "*batch t h w"], times: Times) -> Float[Any, "*batch t h w"]:
         """From physical units to standardised values."""
-        return (self.transform.forward(values) - self.mean) / self.std
+        for transform in self.transforms:
+            values = transform.forward(values)
+        if self.cycles is not None:
+            values = values - _like(values, self.cycles.at(times))
+        return (values - _like(values, self.mean)) / _like(values, self.std)
 
-    def denormalize(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
+    def denormalize(self, values: Float[Any, "*batch t h w"], times: Times) -> Float[Any, "*batch t h w"]:
         """From standardised values to physical units."""
-        return self.transform.inverse(values * self.std + self.mean)
+        values = values * _like(values, self.std) + _like(values, self.mean)
+        if self.cycles is not None:
+            values = values + _like(values, self.cycles.at(times))
+        return self.inverse(values)
+
+    def inverse(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
+        """Undo the transforms alone."""
+        for transform in reversed(self.transforms):
+            values = transform.inverse(values)
+        return values
+
+    def check(self, values: Float[np.ndarray, "t h w"], times: Times) -> None:
+        """Check that physical values are of the domain of the transforms.
+
+        Raises:
+            DataError: naming variable, time, cell and value of the first that is not.
+        """
+        check_domain(self.variable, self.transforms, values, times)
+
+    def reach(self, deviations: float) -> tuple[float, float]:
+        """Return the physical values that lie so many deviations below and above the mean, the outermost of all."""
+        low, high = (0.0, 0.0) if self.cycles is None else self.cycles.bounds()
+        ends = (
+            np.min(low + self.mean - deviations * self.std),
+            np.max(high + self.mean + deviations * self.std),
+        )
+        lowest, highest = (float(self.inverse(np.asarray(end))) for end in ends)
+        return lowest, highest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is not a map: plain dictionaries, lists, text and numbers."""
+        per_cell = np.ndim(self.std) > 0
+        return {
+            "variable": self.variable,
+            "transforms": [vars(transform) for transform in self.transforms],
+            "hours": None if self.cycles is None else self.cycles.known.tolist(),
+            "standardize": "per_cell" if per_cell else "global",
+            "mean": None if per_cell else self.mean,
+            "std": None if per_cell else self.std,
+        }
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """Return what has a value per cell."""
+        maps = {} if np.ndim(self.std) == 0 else {"mean": self.mean, "std": self.std}
+        if self.cycles is not None:
+            maps |= {"hourly": self.cycles.hourly, "yearly": self.cycles.yearly}
+        # safetensors takes the memory as it lies, whatever the strides say.
+        return {f"{self.variable}/{name}": np.ascontiguousarray(array) for name, array in maps.items()}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any], maps: Maps) -> "Standardization":
+        """Build the standardisation that `to_dict` and `maps` described."""
+        name, hours = entry["variable"], entry["hours"]
+        own = {
+            key: maps[f"{name}/{key}"] if entry["standardize"] == "per_cell" else entry[key] for key in ("mean", "std")
+        }
+        cycles = None
+        if hours is not None:
+            cycles = Cycles(maps[f"{name}/hourly"], maps[f"{name}/yearly"], np.array(hours))
+        return cls(name, tuple(transform_from_dict(step) for step in entry["transforms"]), **own, cycles=cycles)
 
 
-@dataclass(frozen=True)
+def check_domain(
+    variable: str,
+    transforms: tuple[Transform, ...],
+    values: Float[np.ndarray, "t h w"],
+    times: Times,
+    *,
+    first_row: int = 0,
+) -> None:
+    """Check that no value lies below what the transforms are meant for; missing values pass.
+
+    `first_row` says where in the frame `values` begin, for the message.
+
+    Raises:
+        DataError: naming variable, time, cell, value and remedy.
+    """
+    for transform in transforms:
+        below = values < transform.smallest
+        if below.any():
+            frame, row, column = (int(index) for index in np.argwhere(below)[0])
+            raise DataError(
+                f"variable {variable} is {values[frame, row, column]:g} at {times[frame]}, row "
+                f"{first_row + row}, column {column}, "
+                f"but its transform {transform.kind} takes no value below {transform.smallest:g}: choose others in "
+                "normalize.transforms, or let ingest take such values for missing"
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Normalizer:
-    """The standardisation of every variable, in the order of the channels."""
+    """The standardisation of every variable, in the order of the channels.
+
+    `times` are those of the frames: of the valid times, not of when a forecast was made.
+    """
 
     channels: tuple[Standardization, ...]
 
@@ -156,56 +169,87 @@ class Normalizer:
         """Names of the variables, in the order of the channels."""
         return tuple(channel.variable for channel in self.channels)
 
-    def normalize(self, values: Float[Any, "*batch c h w"]) -> Float[Any, "*batch c h w"]:
-        """From physical units to standardised values."""
-        self._check(values)
-        return self._stack(values, [channel.normalize for channel in self.channels])
-
-    def denormalize(self, values: Float[Any, "*batch c h w"]) -> Float[Any, "*batch c h w"]:
-        """From standardised values to physical units."""
-        self._check(values)
-        return self._stack(values, [channel.denormalize for channel in self.channels])
-
-    def _check(self, values: Any) -> None:
-        if values.shape[-3] != len(self.channels):
-            raise DataError(f"{values.shape[-3]} channels given, but {len(self.channels)} known: {self.variables}")
-
-    @staticmethod
-    def _stack(values: Any, functions: list[Any]) -> Any:
-        parts = [function(values[..., index, :, :]) for index, function in enumerate(functions)]
-        return _functions_of(values).stack(parts, axis=-3)
-
-    def to_dict(self) -> list[dict[str, Any]]:
-        """Return what `from_dict` reads: plain lists, dictionaries, text and numbers."""
-        return [asdict(channel) for channel in self.channels]
-
-    @classmethod
-    def from_dict(cls, entries: list[dict[str, Any]]) -> "Normalizer":
-        """Build the normalizer that `to_dict` described."""
-        return cls(
-            tuple(
-                Standardization(
-                    variable=entry["variable"],
-                    transform=transform_from_dict(entry["transform"]),
-                    mean=entry["mean"],
-                    std=entry["std"],
-                )
-                for entry in entries
-            )
-        )
-
-    @classmethod
-    def load(cls, path: Path) -> "Normalizer":
-        """Read the normalizer out of `statistics.json`.
+    def normalize(self, values: Float[Any, "*batch t c h w"], times: Times) -> Float[Any, "*batch t c h w"]:
+        """From physical units to standardised values.
 
         Raises:
-            DataError: if there is no such file.
+            DataError: if the frames have other channels or another grid than the statistics, or an hour of the day that
+                training never saw.
         """
-        if not path.is_file():
-            raise DataError(f"{path} does not exist; run the stage that writes it (dvc repro)")
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8"))["variables"])
+        self._check(values, times)
+        return _stacked(channel.normalize(part, times) for channel, part in self._parts(values))
+
+    def denormalize(self, values: Float[Any, "*batch t c h w"], times: Times) -> Float[Any, "*batch t c h w"]:
+        """From standardised values to physical units; errors as of `normalize`."""
+        self._check(values, times)
+        return _stacked(channel.denormalize(part, times) for channel, part in self._parts(values))
+
+    def rescale(self, values: Float[Any, "*batch c h w"], factor: Any) -> Float[Any, "*batch c h w"]:
+        """Multiply physical values by a factor, from standardised values to standardised values.
+
+        For pointwise standardisations alone (`Params` sees to that), so that views will do.
+        """
+        assert all(channel.is_pointwise for channel in self.channels)
+        physical = _stacked(channel.denormalize(part, NO_TIMES) for channel, part in self._parts(values)) * factor
+        return _stacked(channel.normalize(part, NO_TIMES) for channel, part in self._parts(physical))
+
+    def check(self, values: Float[np.ndarray, "t c h w"], times: Times) -> None:
+        """Check that physical values are of the domain of their transforms.
+
+        Raises:
+            DataError: naming variable, time, cell, value and remedy.
+        """
+        for channel, part in self._parts(values):
+            channel.check(part, times)
+
+    def _parts(self, values: Any) -> Iterator[tuple[Standardization, Any]]:
+        return ((channel, values[..., index, :, :]) for index, channel in enumerate(self.channels))
+
+    def _check(self, values: Any, times: Times) -> None:
+        assert len(times) == values.shape[-4], f"{len(times)} times for {values.shape[-4]} frames"
+        if values.shape[-3] != len(self.channels):
+            raise DataError(f"{values.shape[-3]} channels given, but {len(self.channels)} known: {self.variables}")
+        for channel in self.channels:
+            if channel.grid not in (None, tuple(values.shape[-2:])):
+                raise DataError(
+                    f"the statistics of {channel.variable} are of {channel.grid} rows and columns, the frames have "
+                    f"{tuple(values.shape[-2:])}: anomalies and deviations of cells hold on the grid of the training "
+                    "data alone"
+                )
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return what `from_dict` reads beside the maps: plain lists, dictionaries, text and numbers."""
+        return [channel.to_dict() for channel in self.channels]
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """Return the fitted maps of all variables, float32, by `<variable>/<what>`; empty if there are none."""
+        return {name: array for channel in self.channels for name, array in channel.maps().items()}
+
+    @classmethod
+    def from_dict(cls, entries: list[dict[str, Any]], maps: Maps) -> "Normalizer":
+        """Build the normalizer that `to_dict` and `maps` described."""
+        return cls(tuple(Standardization.from_dict(entry, maps) for entry in entries))
+
+    @classmethod
+    def load(cls, statistics: Path, maps: Path) -> "Normalizer":
+        """Read the normalizer out of `statistics.json` and the file of its maps.
+
+        Raises:
+            DataError: if one of them does not exist.
+        """
+        for path in (statistics, maps):
+            if not path.is_file():
+                raise DataError(f"{path} does not exist; run the stage that writes it (dvc repro)")
+        return cls.from_dict(json.loads(statistics.read_text(encoding="utf-8"))["variables"], load_file(maps))
 
 
-def _functions_of(values: Any) -> Any:
-    """Return the module, numpy or torch, whose functions work on `values`."""
-    return sys.modules[type(values).__module__.partition(".")[0]]
+def _stacked(parts: Iterator[Any]) -> Any:
+    found = list(parts)
+    return functions_of(found[0]).stack(found, axis=-3)
+
+
+def _like(values: Any, number: float | np.ndarray) -> Any:
+    """Return numbers of double precision in the precision, and on the device, of `values`."""
+    if np.ndim(number) == 0:
+        return number
+    return functions_of(values).asarray(number, dtype=values.dtype, device=values.device)

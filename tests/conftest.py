@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread, no telemetry, matplotlib without a display."""
+"""Shared by all tests: one torch thread, no telemetry, no deadlines of examples, matplotlib without a display."""
 
 import os
 import subprocess
@@ -13,8 +13,11 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("unhurried", deadline=None)  # the first example of a test also pays for imports
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

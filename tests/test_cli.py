@@ -65,7 +65,7 @@ def test_a_stage_gets_its_section_and_its_paths(run: Run, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as ending:
         run(*INGEST)
     assert ending.value.code == 0
-    assert seen[0].pattern == "*.nc"  # type: ignore[attr-defined]
+    assert seen[0].pattern == "radar_*.nc"  # type: ignore[attr-defined]
     assert seen[1] == {"raw": Path("raw"), "fields": Path("fields"), "catalogue": Path("catalogue")}
 
 

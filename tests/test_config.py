@@ -1,9 +1,12 @@
+import shlex
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from physicnet.config import ConfigError, Params, load_params
 
@@ -39,6 +42,10 @@ DELETE = object()
 RAIN = {"name": "radar/rain_rate", "channel": None, "units": "mm h-1", "file_units": None, "select": {}}
 
 HIGH_FLOOR = {"kind": "decibel", "threshold": 0.1, "floor": -10.0}
+DECIBEL = HIGH_FLOOR | {"floor": -15.0}
+POWER = {"kind": "power", "exponent": 0.5}
+HOURLY = {"kind": "anomaly", "hour_of_day": True, "harmonics": 0}
+NOTHING = HOURLY | {"hour_of_day": False}
 
 
 def test_the_repository_params_are_valid() -> None:
@@ -66,9 +73,34 @@ def test_sections_cannot_be_changed() -> None:
         ("clip.frames_in", 1, r"clip\.frames_in: .*greater than or equal to 2"),
         ("normalize.gap", -1, r"normalize\.gap: .*greater than or equal to 0"),
         ("normalize.validation_fraction", 0.9, r"must be below 1: the rest is the test part"),
-        ("normalize.transforms.rain_rate.kind", "cube", r"normalize\.transforms\.rain_rate: .*'cube'"),
-        ("normalize.transforms.rain_rate", HIGH_FLOOR, r"floor -10\.0 dB must lie below the threshold, -10\.00 dB"),
-        ("normalize.transforms.rain_rate.exponent", 1.0, r"rain_rate\.power\.exponent: .*less than 1 \(found 1\.0\)"),
+        ("normalize.transforms.rain_rate", [{"kind": "cube"}], r"normalize\.transforms\.rain_rate\.0: .*'cube'"),
+        ("normalize.transforms.rain_rate", [HIGH_FLOOR], r"floor -10\.0 dB must lie below the threshold, -10\.00 dB"),
+        (
+            "normalize.transforms.rain_rate",
+            [POWER | {"exponent": 1.0}],
+            r"rain_rate\.0\.power\.exponent: .*less than 1",
+        ),
+        (
+            "normalize.transforms.rain_rate",
+            [NOTHING],
+            r"an anomaly against nothing: set hour_of_day: true, or harmonics",
+        ),
+        ("normalize.transforms.rain_rate", [POWER, DECIBEL], r"rain_rate: decibel must come first"),
+        ("normalize.transforms.rain_rate", [DECIBEL, POWER], r"rain_rate: decibels are negative, power takes no such"),
+        ("normalize.transforms.rain_rate", [HOURLY, POWER], r"must come last, and once; found \['anomaly', 'power'\]"),
+        (
+            "normalize.transforms.rain_rate",
+            [HOURLY, HOURLY],
+            r"must come last, and once; found \['anomaly', 'anomaly'\]",
+        ),
+        (
+            "normalize.transforms.rain_rate",
+            [HOURLY],
+            r"train\.rescale is 2, but rain_rate .*write train\.rescale: 1\.0",
+        ),
+        ("normalize.standardize.rain_rate", "per_cell", r"train\.rescale is 2, but rain_rate .* or per cell"),
+        ("normalize.standardize.rain_rate", "pixel", r"standardize\.rain_rate: Input should be 'global' or 'per_cell'"),
+        ("normalize.standardize", {}, r"normalize\.standardize names \[\], but ingest\.variables names"),
         ("normalize.transforms", {}, r"normalize\.transforms names \[\], but ingest\.variables names \['rain_rate'\]"),
         ("evaluate.thresholds.wind", [1.0], r"evaluate\.thresholds names \['rain_rate', 'wind'\]"),
         ("ingest.variables", [], r"ingest\.variables: List should have at least 1 item"),
@@ -86,7 +118,8 @@ def test_a_wrong_parameter_is_named_with_its_path(
 
 def test_a_channel_is_called_by_the_last_part_of_its_name_unless_told(content: dict[str, Any], tmp_path: Path) -> None:
     variables = [RAIN, RAIN | {"channel": "rate"}]
-    for section, value in (("normalize.transforms", {"kind": "identity"}), ("evaluate.thresholds", [1.0])):
+    sections = {"normalize.transforms": [], "normalize.standardize": "global", "evaluate.thresholds": [1.0]}
+    for section, value in sections.items():
         content = changed(content, section, dict.fromkeys(("rain_rate", "rate"), value))
     params = load(changed(content, "ingest.variables", variables), tmp_path)
     assert [variable.channel for variable in params.ingest.variables] == ["rain_rate", "rate"]
@@ -95,6 +128,39 @@ def test_a_channel_is_called_by_the_last_part_of_its_name_unless_told(content: d
 @pytest.mark.parametrize("pattern", ["radar_%Y%m%d%H%M.nc", "%y%j.nc", "a_%d-%b-%Y_%H%z.nc"])
 def test_a_pattern_for_names_tells_the_day(content: dict[str, Any], tmp_path: Path, pattern: str) -> None:
     assert load(changed(content, "ingest.time_from_name", pattern), tmp_path).ingest.time_from_name == pattern
+
+
+def test_transforms_may_be_none_or_several_and_an_anomaly_forbids_rescaling_alone(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    log1p = {"kind": "log1p", "scale": 0.1}
+    for steps in ([], [DECIBEL], [POWER, log1p]):
+        load(changed(content, "normalize.transforms.rain_rate", steps), tmp_path)
+    for steps in ([HOURLY], [DECIBEL, HOURLY], [log1p, POWER, HOURLY]):
+        anomalies = changed(content, "normalize.transforms.rain_rate", steps)
+        load(changed(anomalies, "train.rescale", 1.0), tmp_path)
+
+
+def temperature(content: dict[str, Any], folder: Path) -> Params:
+    """The parameters that `make temperature` sets, read out of what it would run."""
+    command = ["make", "--dry-run", "--old-file", ".venv/bin/.installed", "temperature"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    words = shlex.split(shown.replace("\\\n", " ").splitlines()[0])
+    assert words[:3] == ["dvc", "exp", "run"]
+    assert words[3::2] == ["-S"] * len(words[4::2])
+    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    apply_overrides(str(folder / "params.yaml"), words[4::2])
+    return load_params(folder / "params.yaml")
+
+
+def test_the_parameters_of_the_second_sample_are_valid_and_name_no_radar(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    params = temperature(content, tmp_path)
+    assert [variable.name for variable in params.ingest.variables] == ["t2m"]
+    assert not params.normalize.is_pointwise("t2m")
+    assert len(list((REPOSITORY / "data" / "raw").glob(params.ingest.pattern))) == 1
+    assert load_params(REPOSITORY / "params.yaml").ingest.pattern == "radar_*.nc"
 
 
 def test_every_wrong_parameter_is_listed(content: dict[str, Any], tmp_path: Path) -> None:

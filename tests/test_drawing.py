@@ -21,8 +21,8 @@ def test_the_colour_map_is_a_straight_line_in_lightness() -> None:
 
 
 def test_a_grid_reads_direction_and_width_from_the_coordinates() -> None:
-    assert Grid.of(field([5.0, 3.0, 1.0])) == Grid(rows_ascend=False, cell=2.0)  # km, from metres
-    assert Grid.of(field([1.0, 3.0], units="degrees_east")) == Grid(rows_ascend=True, cell=None)
+    assert Grid.of(field([5.0, 3.0, 1.0])) == Grid(rows_ascend=False, cell=2.0, aspect=1.0)  # km, from metres
+    assert Grid.of(field([1.0, 3.0], units="degrees_east")) == Grid(rows_ascend=True, cell=None, aspect=1.0)
 
 
 def test_rows_without_coordinates_run_down() -> None:

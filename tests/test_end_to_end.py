@@ -24,7 +24,11 @@ RATE = {"name": "rate", "channel": None, "units": "mm h-1", "file_units": None, 
 SMALL = {
     "ingest": {"variables": [RATE], "coarsen": 1},
     "clip": {"frames_in": 3, "frames_out": 3},
-    "normalize": {"gap": 2, "transforms": {"rate": {"kind": "decibel", "threshold": 0.01, "floor": -25.0}}},
+    "normalize": {
+        "gap": 2,
+        "transforms": {"rate": [{"kind": "decibel", "threshold": 0.01, "floor": -25.0}]},
+        "standardize": {"rate": "global"},
+    },
     "crops": {"view": 48, "window": 16, "windows_per_clip": 2, "train_clips": 16},
     "machine": {"num_threads": 1},
     "model": {"channels": 8, "code_dim": 8, "num_codes": 16, "hidden": 8, "basis": 4},

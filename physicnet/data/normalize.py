@@ -3,44 +3,56 @@
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
+from safetensors.numpy import save
 
 from physicnet.config import ClipConfig, NormalizeConfig
+from physicnet.data.statistics import BLOCK_BYTES, fit
 from physicnet.fields import DataError, Field, frames_per_block, time_differences, written_whole
-from physicnet.normalization import Normalizer, Standardization, Transform, transform_from_dict
+from physicnet.normalization import Normalizer
 
 Segments = list[list[int]]  # half-open ranges of frames, each free of time gaps
 
-# Values in memory at once while statistics are taken, as double precision.
-BLOCK_BYTES = 32 * 2**20
 
-
-def normalize(config: NormalizeConfig, clip: ClipConfig, *, fields: Path, normalized: Path, statistics: Path) -> None:
+def normalize(
+    config: NormalizeConfig, clip: ClipConfig, *, fields: Path, normalized: Path, statistics: Path, maps: Path
+) -> None:
     """Split the record, fit the normalisation on the training part and write everything before the test part.
 
-    Training cannot read test values: they are not in `normalized`.
+    Training cannot read test values: they are not in `normalized`. `maps` holds what has a value per cell; if nothing
+    has, it is a file without an array.
 
     Raises:
-        DataError: if a part of the split cannot hold one clip, or a variable cannot be standardised.
+        DataError: if a part of the split cannot hold one clip, a variable cannot be standardised, or a value is not of
+            the domain of its transforms.
     """
     field = Field.open(fields)
     splits = split(field, config, clip)
-    field = Field(
-        field.dataset.chunk({field.time_dim: frames_per_block(8 * field.shape[2] * field.shape[3], BLOCK_BYTES)})
-    )
-    transforms = {name: transform_from_dict(entry.model_dump()) for name, entry in config.transforms.items()}
-    normalizer = fit(field, splits["train"], transforms)
-    content = {
-        "splits": splits,
-        "step_seconds": float(field.step / np.timedelta64(1, "s")),
-        "variables": normalizer.to_dict(),
-    }
-    with written_whole(normalized) as store, written_whole(statistics) as table:
-        table.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        standardized(field.isel(0, splits["test"][0][0]), normalizer).save(store)
+    try:
+        normalizer = fit(field, splits["train"], config)
+        _check_clock(field, normalizer)
+        with written_whole(normalized) as store, written_whole(statistics) as table, written_whole(maps) as arrays:
+            table.write_text(
+                json.dumps(_described(field, splits, normalizer), indent=2, sort_keys=True) + "\n", "utf-8"
+            )
+            arrays.write_bytes(save(normalizer.maps()))
+            standardized(field.isel(0, splits["test"][0][0]), normalizer).save(store)
+    except DataError as error:
+        raise DataError(f"{fields}: {error}") from None
+
+
+def _described(field: Field, splits: dict[str, Segments], normalizer: Normalizer) -> dict[str, object]:
+    seconds = float(field.step / np.timedelta64(1, "s"))
+    return {"splits": splits, "step_seconds": seconds, "variables": normalizer.to_dict()}
+
+
+def _check_clock(field: Field, normalizer: Normalizer) -> None:
+    """Ask for the cycles at the times of the whole record, now and not when the test part is scored."""
+    for channel in normalizer.channels:
+        if channel.cycles is not None:
+            channel.cycles.check(field.times)
 
 
 def split(field: Field, config: NormalizeConfig, clip: ClipConfig) -> dict[str, Segments]:
@@ -80,41 +92,21 @@ def without_gaps(field: Field, start: int, stop: int) -> Segments:
     return [list(pair) for pair in pairwise(bounds)]
 
 
-def fit(field: Field, segments: Segments, transforms: dict[str, Transform]) -> Normalizer:
-    """Fit mean and standard deviation of each transformed variable over the frames of `segments`.
-
-    Missing values are left out. Sums run over blocks of frames in double precision.
-
-    Raises:
-        DataError: if a variable is constant, wholly missing or not finite there.
-    """
-    frames = np.concatenate([np.arange(start, stop) for start, stop in segments])
-    training = field.dataset.isel({field.time_dim: frames})
-    transformed = xr.Dataset(
-        {name: _apply(transforms[name].forward, training[name].astype(np.float64)) for name in field.variables}
-    )
-    moments = xr.concat([transformed.mean(), transformed.std()], dim="moment").compute()
-    return Normalizer(
-        tuple(
-            Standardization(name, transforms[name], *(float(value) for value in moments[name]))
-            for name in field.variables
-        )
-    )
-
-
 def standardized(field: Field, normalizer: Normalizer) -> Field:
     """Return the field in standardised values, of units 1, still lazy."""
-    arrays = {}
-    for channel in normalizer.channels:
-        array = field.dataset[channel.variable]
-        arrays[channel.variable] = _apply(channel.normalize, array).assign_attrs(units="1")
-        arrays[channel.variable].encoding = array.encoding
-    return Field(field.dataset.assign(arrays))
+    size = frames_per_block(8 * field.shape[2] * field.shape[3], BLOCK_BYTES)
+    lazy = field.dataset.chunk({field.time_dim: size})
 
+    def of_block(block: xr.Dataset) -> xr.Dataset:
+        times, arrays = block[field.time_dim].values, {}
+        for channel in normalizer.channels:
+            array = block[channel.variable]
+            channel.check(array.values, times)
+            arrays[channel.variable] = array.copy(data=channel.normalize(array.values, times))
+        return block.assign(arrays)
 
-def _apply(function: Any, array: xr.DataArray) -> xr.DataArray:
-    """Apply a pointwise function block by block; attributes, which may no longer hold, are dropped."""
-    result: xr.DataArray = xr.apply_ufunc(
-        function, array, dask="parallelized", output_dtypes=[array.dtype], keep_attrs=False
-    )
-    return result
+    result = xr.map_blocks(of_block, lazy, template=lazy)
+    for name in field.variables:
+        result[name].attrs = {"units": "1"}
+        result[name].encoding = field.dataset[name].encoding
+    return Field(result)

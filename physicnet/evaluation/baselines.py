@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Int64
 
+from physicnet.calendar import Times, date_number, hour_of_day
 from physicnet.config import ConfigError
+from physicnet.cycles import DAYS_FOR_HOURS, HOURS
 from physicnet.evaluation.extrapolation import (
     carry,
     flow_between,
@@ -23,7 +25,7 @@ from physicnet.evaluation.extrapolation import (
     nearest_observed,
     trajectories,
 )
-from physicnet.fields import DataError, Field, format_time, frames_per_block
+from physicnet.fields import DataError, Field, frames_per_block
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 
@@ -31,7 +33,6 @@ Frame = Float32[np.ndarray, "c h w"]
 Frames = Float32[np.ndarray, "k c h w"]
 
 BLOCK_BYTES = 32 * 2**20  # of frames in memory while the climatology is fitted
-DAYS_FOR_HOURS = 5  # in a shorter training part, an hour's mean says more about its few days than about the hour
 DECLUSTERING = 5  # cells within which sparse vectors of Lucas-Kanade are merged into one; pysteps' default is 20
 
 
@@ -67,17 +68,21 @@ class Climatology:
 
     def forecast(self, past: Field, num_leads: int) -> Frames:
         """Return the mean of the hour of each lead."""
-        return np.asarray(self.hourly[_hour_of_day(past.times_after(num_leads)) % len(self.hourly)])
+        return self.at(past.times_after(num_leads))
+
+    def at(self, times: Times) -> Frames:
+        """Return the mean of the hour of each time."""
+        return np.asarray(self.hourly[hour_of_day(times) % len(self.hourly)])
 
 
 def _hourly_sums(
     record: Field, ranges: Sequence[tuple[int, int]]
 ) -> tuple[Float64[np.ndarray, "n c h w"], Int64[np.ndarray, "n c h w"]]:
-    days = {format_time(time)[:10] for start, stop in ranges for time in record.times[start:stop]}
-    sums = np.zeros((24 if len(days) >= DAYS_FOR_HOURS else 1, *record.shape[1:]))
+    days = np.unique(np.concatenate([date_number(record.times[start:stop]) for start, stop in ranges]))
+    sums = np.zeros((HOURS if len(days) >= DAYS_FOR_HOURS else 1, *record.shape[1:]))
     counts = np.zeros(sums.shape, np.int64)
     for start, stop in _blocks(record, ranges):
-        frames, hours = record.frames(start, stop), _hour_of_day(record.times[start:stop]) % len(sums)
+        frames, hours = record.frames(start, stop), hour_of_day(record.times[start:stop]) % len(sums)
         np.add.at(sums, hours, np.where(np.isnan(frames), 0.0, frames))
         np.add.at(counts, hours, ~np.isnan(frames))
     return sums, counts
@@ -89,12 +94,6 @@ def _blocks(record: Field, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[
     for start, stop in ranges:
         for first in range(start, stop, size):
             yield first, min(first + size, stop)
-
-
-def _hour_of_day(times: np.ndarray) -> Int[np.ndarray, "t"]:
-    if times.dtype.kind == "M":
-        return np.asarray(times.astype("datetime64[h]").astype(np.int64) % 24)
-    return np.array([time.hour for time in times])
 
 
 def _divide(sums: Float[np.ndarray, "*n"], counts: Int[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
@@ -114,6 +113,23 @@ class Persistence:
     def forecast(self, past: Field, num_leads: int) -> Frames:
         """Return the last frame once per lead."""
         return np.repeat(last_frame(past, self.mean)[None], num_leads, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class PersistentAnomaly:
+    """What the last observed frame had more or less than the climatology of its hour stays as it is.
+
+    The rival to beat where the day has a strong cycle. Where hours are not told apart it is persistence.
+    """
+
+    name = "persistent_anomaly"
+
+    climatology: Climatology
+
+    def forecast(self, past: Field, num_leads: int) -> Frames:
+        """Return the climatology of each lead's hour, plus the last anomaly."""
+        now = self.climatology.at(past.times[-1:])
+        return self.climatology.forecast(past, num_leads) + (last_frame(past, self.climatology.mean) - now)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +207,7 @@ def build_baselines(names: Iterable[str], climatology: Climatology, normalizer: 
     builders: dict[str, Callable[[], Forecaster]] = {
         "persistence": lambda: Persistence(climatology.mean),
         "climatology": lambda: climatology,
+        "persistent_anomaly": lambda: PersistentAnomaly(climatology),
         "advection": lambda: Advection(normalizer, climatology.mean),
         "lucas_kanade": lambda: LucasKanade(normalizer, climatology.mean),
     }

@@ -56,7 +56,7 @@ def flow_images(past: Field, normalizer: Normalizer) -> Float64[np.ndarray, "t c
     """
     frames = past.frames(0, past.shape[0]).astype(np.float64)
     filled = np.stack([[nearest_observed(cells) for cells in frame] for frame in frames])
-    grey = normalizer.normalize(filled) / GREY_RANGE
+    grey = normalizer.normalize(filled, past.times) / GREY_RANGE
     grey = np.where(np.isnan(grey), 0.0, grey)  # what a frame did not observe at all is flat
     return np.asarray(ndimage.gaussian_filter(grey, (0, 0, BLUR, BLUR)))
 

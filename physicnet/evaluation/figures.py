@@ -13,15 +13,16 @@ from jaxtyping import Bool, Float, Integer
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from physicnet import metrics
 from physicnet.drawing import INK, MISSING, Frame, Grid, draw_image, drawing_style, observed_box, ramp, scale_bar
 from physicnet.evaluation import labels
-from physicnet.normalization import Decibel, Power, Transform
+from physicnet.transforms import Decibel, Log1p, Power, Transform
 
+SIGNED = 0.25  # from this ratio of the two signs on, zero is the middle of the scale
 DECADES = 100.0  # ratio of the ends of a logarithmic scale without a threshold
 COLOURS = {
     "physicnet": "#b5179e",
@@ -29,6 +30,7 @@ COLOURS = {
     "lucas_kanade": "#2b8a3e",
     "persistence": "#868e96",
     "climatology": "#e67700",
+    "persistent_anomaly": "#2f9e8f",
     "truth": "#111111",
 }
 
@@ -41,19 +43,34 @@ class Map(Grid):
     units: str
 
 
-def colour_scale(values: Float[np.ndarray, "..."], transform: Transform) -> Normalize:
+def palette(norm: Normalize) -> Colormap:
+    """Return `ramp` for rates, blue over white to red for a scale about zero, and viridis for any other.
+
+    On other scales, a temperature's, zero is a value like any other: nothing there should look as if nothing was.
+    """
+    if isinstance(norm, LogNorm):
+        return ramp()
+    about_zero = norm.vmin is not None and norm.vmin == -(norm.vmax or 0.0)
+    return colormaps["RdBu_r" if about_zero else "viridis"].with_extremes(bad=MISSING)
+
+
+def colour_scale(values: Float[np.ndarray, "..."], transforms: Sequence[Transform]) -> Normalize:
     """Return a scale up to the 99.9th percentile, fit for a quantity that is transformed like this.
 
-    Rates are logarithmic: from the threshold of their decibels, or over two decades where they have none.
+    Rates are logarithmic: from the threshold of their decibels, or over two decades where they have none. Values of
+    either sign get a scale about zero, if the lesser sign goes at least a quarter as far as the other.
     """
     known = values[np.isfinite(values)]
     if not known.size:
         return Normalize(0.0, 1.0)
     low, high = (float(value) for value in np.quantile(known, [0.001, 0.999]))
-    if isinstance(transform, Decibel):
-        return LogNorm(transform.threshold, max(10 * transform.threshold, high))
-    if isinstance(transform, Power) and high > 0:
+    first = transforms[0] if transforms else None
+    if isinstance(first, Decibel):
+        return LogNorm(first.threshold, max(10 * first.threshold, high))
+    if isinstance(first, Power | Log1p) and high > 0:
         return LogNorm(high / DECADES, high)
+    if min(-low, high) >= SIGNED * max(-low, high) > 0:
+        return Normalize(-max(-low, high), max(-low, high))
     return Normalize(low, high if high > low else low + 1.0)
 
 
@@ -74,7 +91,8 @@ def forecast_figure(
     height, width = last[box].shape
     with drawing_style():
         figure = Figure(
-            (1.9 * len(truth) + 2.9, 1.9 * height / width * (1 + len(forecasts)) + 0.5), layout="constrained"
+            (1.9 * len(truth) + 2.9, 1.9 * chart.aspect * height / width * (1 + len(forecasts)) + 0.5),
+            layout="constrained",
         )
         grid = figure.subplots(1 + len(forecasts), 1 + len(truth), squeeze=False)
         _draw_start(grid[:, 0], last[box], now, chart)
@@ -106,7 +124,7 @@ def _draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
     if isinstance(chart.norm, LogNorm):  # which takes zero for a missing value
         lowest = float(chart.norm.vmin or 0.0)
         frame = np.where(frame < lowest, lowest / 2, frame)
-    draw_image(axes, frame, chart, cmap=ramp(), norm=chart.norm)
+    draw_image(axes, frame, chart, cmap=palette(chart.norm), norm=chart.norm)
 
 
 def _rmse(forecast: Frame, truth: Frame) -> float:
@@ -115,12 +133,13 @@ def _rmse(forecast: Frame, truth: Frame) -> float:
 
 
 def _note(axes: Axes, text: str) -> None:
-    axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7.5)
+    box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
+    axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7.5, bbox=box)
 
 
 def _colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
     extend: Literal["max", "both"] = "max" if isinstance(chart.norm, LogNorm) else "both"
-    mappable = ScalarMappable(chart.norm, ramp())
+    mappable = ScalarMappable(chart.norm, palette(chart.norm))
     bar = figure.colorbar(
         mappable, ax=axes, shrink=0.75, aspect=30, pad=0.015, extend=extend, label=labels.pretty(chart.units)
     )
@@ -135,6 +154,7 @@ def skill_figure(scores: pd.DataFrame) -> Figure:
     """Draw every score of one variable against lead time, a line per model; the skill with its 95 % interval."""
     names = ["rmse", "mae", "skill", *labels.defined(scores, "csi_"), "sharpness"]
     units = str(scores["units"].iloc[0])
+    clock, minutes = labels.clock(float(scores["lead_minutes"].max()))
     rows = -(-len(names) // 3)
     with drawing_style():
         figure = Figure((10.5, 2.9 * rows + 0.4), layout="constrained")
@@ -142,12 +162,12 @@ def skill_figure(scores: pd.DataFrame) -> Figure:
         for axes, name in zip(grid.flat, names, strict=False):
             axes.set_title(labels.score_title(name, units))
             for model, lines in scores.groupby("model", sort=False):
-                _draw_score(axes, lines, str(model), name)
+                _draw_score(axes, lines, str(model), name, minutes)
             axes.set_xlim(0)
         for axes in grid.flat[len(names) :]:
             axes.set_axis_off()
         for axes in grid[-1]:
-            axes.set_xlabel("lead (min)")
+            axes.set_xlabel(f"lead ({clock})")
         grid[0, 2].set_ylim(max(-0.5, grid[0, 2].get_ylim()[0]), 1.0)  # far below persistence is just far below
         grid.flat[len(names) - 1].axhline(1.0, color=INK, lw=0.8, ls=":", zorder=1)
         handles, texts = grid[0, 0].get_legend_handles_labels()
@@ -155,11 +175,12 @@ def skill_figure(scores: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str) -> None:
+def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str, minutes: float) -> None:
+    leads = rows["lead_minutes"] / minutes
     first = model == "physicnet"
     colour = COLOURS.get(model)
     axes.plot(
-        rows["lead_minutes"],
+        leads,
         rows[score],
         color=colour,
         label=labels.title(model),
@@ -169,7 +190,7 @@ def _draw_score(axes: Axes, rows: pd.DataFrame, model: str, score: str) -> None:
         zorder=3 if first else 2,
     )
     if score == "skill" and model != "persistence":
-        axes.fill_between(rows["lead_minutes"], rows["skill_low"], rows["skill_high"], color=colour, alpha=0.18, lw=0)
+        axes.fill_between(leads, rows["skill_low"], rows["skill_high"], color=colour, alpha=0.18, lw=0)
 
 
 def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: Map) -> Figure:
@@ -191,7 +212,9 @@ def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: M
             axes.set(xscale="log", yscale="log", title=text, xlabel=f"wavelength ({'km' if chart.cell else 'cells'})")
             axes.axvspan(2 * cell, metrics.SMALL_SCALE * cell, color=MISSING, alpha=0.4, lw=0, zorder=0)
             axes.set_xlim(cell * spectra["wavelength"].max(), 2 * cell)
+            axes.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         panels[0].set_ylabel(f"variance ({labels.pretty(chart.units)})²")
         _floor(panels[0], spectra)
         handles, texts = panels[0].get_legend_handles_labels()
@@ -219,7 +242,7 @@ def flow_figure(
     seen = np.isfinite(last[box])
     height, width = seen.shape
     with drawing_style():
-        figure = Figure((10.0, 4.6 * height / width + 0.6), layout="constrained")
+        figure = Figure((10.0, 4.6 * chart.aspect * height / width + 0.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         _draw_map(left, last[box], chart)
         left.set_title(f"{now}: flow of the model")
@@ -265,7 +288,9 @@ def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, ch
     box = observed_box(image[None])
     palette = colormaps["viridis"].with_extremes(bad=MISSING)
     with drawing_style():
-        figure = Figure((10.0, 4.6 * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained")
+        figure = Figure(
+            (10.0, 4.6 * chart.aspect * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained"
+        )
         left, right = figure.subplots(1, 2)
         left.set_title(f"{now}: code of each coarse cell")
         draw_image(left, image[box], chart, cmap=palette, vmin=0, vmax=max(1, len(values) - 1))

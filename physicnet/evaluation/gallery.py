@@ -74,6 +74,7 @@ def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normaliz
     return figures.Map(
         grid.rows_ascend,
         grid.cell,
-        norm=figures.colour_scale(truth, normalizer.channels[channel].transform),
+        grid.aspect,
+        norm=figures.colour_scale(truth, normalizer.channels[channel].transforms),
         units=field.units[field.variables[channel]],
     )

@@ -12,6 +12,7 @@ TITLES = {
     "physicnet": "PhysicNet",
     "persistence": "Persistence",
     "climatology": "Climatology",
+    "persistent_anomaly": "Persistent anomaly",
     "advection": "Advection",
     "lucas_kanade": "Lucas–Kanade",
     "truth": "Observed",
@@ -42,9 +43,15 @@ def score_title(score: str, units: str) -> str:
 
 def lead(minutes: float) -> str:
     """Return a lead time in minutes, from three hours on in hours, from four days on in days."""
+    unit, length = clock(minutes)
+    return f"{minutes / length:g} {unit}"
+
+
+def clock(minutes: float) -> tuple[str, float]:
+    """Return the unit in which people count such a time, and its length in minutes."""
     if minutes < 180:
-        return f"{minutes:g} min"
-    return f"{minutes / 60:g} h" if minutes < 96 * 60 else f"{minutes / 1440:g} d"
+        return "min", 1.0
+    return ("h", 60.0) if minutes < 96 * 60 else ("d", 1440.0)
 
 
 def moment(time: np.datetime64 | cftime.datetime) -> str:

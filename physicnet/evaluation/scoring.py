@@ -67,11 +67,11 @@ def data_ranges(normalizer: Normalizer) -> dict[str, float]:
     """Return each variable's data range for SSIM: from three standard deviations below the mean to three above.
 
     Mean and deviation are those of the transformed training values; the two ends are brought back to the variable's
-    units. The extremes of a skewed field would make the range so large that every forecast looks like the truth.
+    units. The extremes of a skewed field would make the range so large that every forecast looks like the truth. Of an
+    anomaly, or of deviations per cell, they are the outermost ends over the cells, the day and the year.
     """
-    ends = np.array([-3.0, 3.0])[:, None, None, None].repeat(len(normalizer.variables), axis=1)  # 2 c 1 1
-    low, high = normalizer.denormalize(ends)[..., 0, 0]
-    return dict(zip(normalizer.variables, (high - low).tolist(), strict=True))
+    ends = {channel.variable: channel.reach(3.0) for channel in normalizer.channels}
+    return {variable: high - low for variable, (low, high) in ends.items()}
 
 
 @dataclass

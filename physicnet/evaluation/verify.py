@@ -40,6 +40,7 @@ def evaluate(
     *,
     fields: Path,
     statistics: Path,
+    maps: Path,
     crops: Path,
     checkpoint: Path,
     metrics: Path,
@@ -56,7 +57,7 @@ def evaluate(
     starts = read_starts(crops)
     record = Field.open(fields)
     splits = json.loads(statistics.read_text(encoding="utf-8"))["splits"]
-    normalizer = Normalizer.load(statistics)
+    normalizer = Normalizer.load(statistics, maps)
     baselines = build_baselines(config.baselines, Climatology.fit(record, splits["train"]), normalizer)
     forecasters = [ModelForecaster.load(checkpoint, machine), *baselines]
     compare(forecasters, record, starts, normalizer, config, clip, metrics=metrics, results=results)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float32
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
-from physicnet.checkpoint import CheckpointError, load_checkpoint
+from physicnet.checkpoint import MAPS, CheckpointError, load_checkpoint
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig
 from physicnet.fields import DataError, Field, format_time
 from physicnet.machine import find_device
@@ -40,12 +40,14 @@ class ModelForecaster:
         stored = load_checkpoint(checkpoint)
         torch.set_num_threads(machine.num_threads)
         try:
-            normalizer = Normalizer.from_dict(stored.metadata["normalizer"])
+            maps = {name for name in stored.tensors if name.startswith(MAPS)}
+            fitted = {name.removeprefix(MAPS): stored.tensors[name].numpy() for name in maps}
+            normalizer = Normalizer.from_dict(stored.metadata["normalizer"], fitted)
             clip = ClipConfig(**stored.metadata["clip"])
             model = ModelConfig(**stored.metadata["model"])
             variables, window = len(normalizer.variables), stored.metadata["window"]
             net = build(model, variables=variables, frames_in=clip.frames_in, window=window)
-            net.load_state_dict(stored.tensors)
+            net.load_state_dict({name: stored.tensors[name] for name in stored.tensors.keys() - maps})
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{checkpoint} holds no PhysicNet of this version ({error}); train again") from error
         return cls(net, normalizer, clip, device)
@@ -54,9 +56,11 @@ class ModelForecaster:
         """Forecast from the last `frames_in` frames of `past`; see `Forecaster`.
 
         Raises:
-            DataError: if `past` has too few frames, other variables, or nothing observed.
+            DataError: if `past` has too few frames, other variables, values that the normalisation does not take, or
+                nothing observed.
         """
-        frames = self.normalizer.denormalize(self.predict(past, num_leads).frames[0].cpu())
+        times = past.times_after(num_leads)
+        frames = self.normalizer.denormalize(self.predict(past, num_leads).frames[0].cpu(), times)
         return np.asarray(frames.numpy(), dtype=np.float32)
 
     def explain(self, past: Field) -> dict[str, np.ndarray]:
@@ -79,7 +83,7 @@ class ModelForecaster:
         """Run the model over the whole frame, under overlapping local windows."""
         values = torch.from_numpy(self._read(past))
         observed = values.isfinite()
-        standardised = torch.where(observed, self.normalizer.normalize(values), 0.0)
+        standardised = torch.where(observed, self.normalizer.normalize(values, past.times[-len(values) :]), 0.0)
         corners = covering(observed.flatten(end_dim=1).any(dim=0), self.net.window)
         inputs = (
             standardised.to(self.device)[None],
@@ -98,6 +102,7 @@ class ModelForecaster:
                 f"the model needs {self.frames_in} frames, only {have} are there; give it more observations"
             )
         values = past.frames(have - self.frames_in, have)
+        self.normalizer.check(values, past.times[have - self.frames_in :])
         if not np.isfinite(values[-1]).any():
             raise DataError(
                 f"nothing was observed at {format_time(past.times[-1])}, the last frame; forecast from another time"

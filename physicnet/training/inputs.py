@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 import physicnet
-from physicnet.checkpoint import content_hash
+from physicnet.checkpoint import MAPS, content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
 from physicnet.data.dataset import ClipDataset
@@ -26,13 +29,13 @@ class Inputs:
     normalizer: Normalizer
 
     @classmethod
-    def read(cls, normalized: Path, statistics: Path, crops: Path, *, cache_mib: int) -> "Inputs":
+    def read(cls, normalized: Path, statistics: Path, maps: Path, crops: Path, *, cache_mib: int) -> "Inputs":
         """Open the outputs of the data stages; both parts share one cache."""
         record = CachedWindows(Field.open(normalized), cache_mib * 2**20)
         return cls(
             ClipDataset(record, crops, "train"),
             ClipDataset(record, crops, "validation"),
-            Normalizer.load(statistics),
+            Normalizer.load(statistics, maps),
         )
 
     def build(self, model: ModelConfig, clip: ClipConfig) -> PhysicNet:
@@ -41,13 +44,17 @@ class Inputs:
         return build(model, variables=variables, frames_in=clip.frames_in, window=self.clips.window)
 
     def metadata(self, model: ModelConfig, clip: ClipConfig) -> dict[str, object]:
-        """What a checkpoint must carry to be loaded alone."""
+        """What a checkpoint must carry, beside the tensors of `maps`, to be loaded alone."""
         return {
             "model": model.model_dump(mode="json"),
             "clip": clip.model_dump(mode="json"),
             "window": self.clips.window,
             "normalizer": self.normalizer.to_dict(),
         }
+
+    def maps(self) -> dict[str, Tensor]:
+        """The normalizer's maps, as a checkpoint carries them beside the weights."""
+        return {MAPS + name: torch.from_numpy(array) for name, array in self.normalizer.maps().items()}
 
 
 def key_of(sections: Mapping[str, Section], inputs: list[Path]) -> str:

@@ -52,7 +52,8 @@ class Joint:
         rng = np.random.default_rng([self._config.seed, step])
         if self._config.mirror:
             batch = mirror(batch, int(rng.integers(8)), self.model.window)
-        batch = rescale(batch, self._normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
+        if self._config.rescale > 1:
+            batch = rescale(batch, self._normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
         prediction, truth, observed = self._forecast(self.model, batch)
         self._codes.add(*prediction.codes)
         return joint_terms(prediction, truth, observed * prediction.inside, self._config)
@@ -112,6 +113,7 @@ def train(
     *,
     normalized: Path,
     statistics: Path,
+    maps: Path,
     crops: Path,
     codebook: Path,
     checkpoint: Path,
@@ -124,7 +126,7 @@ def train(
     Raises:
         CheckpointError: if the pretrained codebook is of a model of another size.
     """
-    inputs = Inputs.read(normalized, statistics, crops, cache_mib=machine_config.cache_mib)
+    inputs = Inputs.read(normalized, statistics, maps, crops, cache_mib=machine_config.cache_mib)
     sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
         net = inputs.build(model, clip)
@@ -132,10 +134,10 @@ def train(
         net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
         net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
         task = Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
-        key = key_of(sections, [normalized, statistics, crops, codebook])
+        key = key_of(sections, [normalized, statistics, maps, crops, codebook])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:
             write_history(history, fitted)
             metadata = inputs.metadata(model, clip) | {"best_epoch": fitted.best_epoch}
-            save_checkpoint(checkpoint, fitted.weights, metadata)
+            save_checkpoint(checkpoint, fitted.weights | inputs.maps(), metadata)
             finish(resume)

@@ -57,6 +57,9 @@ def mirror(batch: Batch, turn: int, window: int) -> Batch:
 
 
 def rescale(batch: Batch, normalizer: Normalizer, factors: Float64[np.ndarray, " b"]) -> Batch:
-    """Each clip with its physical values times its factor: forecasts should not depend on how strong the field is."""
+    """Each clip with its physical values times its factor: forecasts should not depend on how strong the field is.
+
+    For pointwise standardisations alone: a view does not tell when and where it was cut out.
+    """
     scale = torch.from_numpy(factors).to(batch.clip).view(-1, 1, 1, 1, 1)
-    return Batch(normalizer.normalize(normalizer.denormalize(batch.clip) * scale), batch.windows)
+    return Batch(normalizer.rescale(batch.clip, scale), batch.windows)

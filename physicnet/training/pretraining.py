@@ -78,6 +78,7 @@ def pretrain(
     *,
     normalized: Path,
     statistics: Path,
+    maps: Path,
     crops: Path,
     codebook: Path,
     history: Path,
@@ -85,13 +86,13 @@ def pretrain(
     report: Report,
 ) -> None:
     """Write the pretrained part of the model, and one row per epoch."""
-    inputs = Inputs.read(normalized, statistics, crops, cache_mib=machine_config.cache_mib)
+    inputs = Inputs.read(normalized, statistics, maps, crops, cache_mib=machine_config.cache_mib)
     sections = {"codebook": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
         autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model)
         autoencoder = convert_conv2d_weight_memory_format(autoencoder.to(on.device), torch.channels_last)
         task = Pretraining(autoencoder, clip, config.commitment, inputs.validation, on)
-        key = key_of(sections, [normalized, statistics, crops])
+        key = key_of(sections, [normalized, statistics, maps, crops])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:
             autoencoder.load_state_dict(fitted.weights)

@@ -43,7 +43,8 @@ def normalize_config(**changes: object) -> NormalizeConfig:
         "train_fraction": 0.5,
         "validation_fraction": 0.25,
         "gap": 2,
-        "transforms": {"rate": {"kind": "decibel", "threshold": 0.1, "floor": -15.0}},
+        "transforms": {"rate": [{"kind": "decibel", "threshold": 0.1, "floor": -15.0}]},
+        "standardize": {"rate": "global"},
     }
     return NormalizeConfig.model_validate(settings | changes)
 

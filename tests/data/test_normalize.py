@@ -5,14 +5,18 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import xarray as xr
+from safetensors.numpy import load_file
 from samples import clip_config, normalize_config, raw_dataset
 
+from physicnet.calendar import hour_of_day
 from physicnet.config import ClipConfig, NormalizeConfig
 from physicnet.data.normalize import normalize, split
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer
 
 CLIP = clip_config()
+FILES = {"normalized": "normalized.zarr", "statistics": "statistics.json", "maps": "maps.safetensors"}
+ANOMALY = {"kind": "anomaly", "hour_of_day": True, "harmonics": 0}
 
 
 def record(num_frames: int = 30, **changes: int) -> Field:
@@ -23,7 +27,7 @@ def record(num_frames: int = 30, **changes: int) -> Field:
 
 def run(folder: Path, field: Field, config: NormalizeConfig, clip: ClipConfig = CLIP) -> tuple[Field, dict]:
     field.save(folder / "fields.zarr")
-    paths = {"normalized": folder / "normalized.zarr", "statistics": folder / "statistics.json"}
+    paths = {name: folder / file for name, file in FILES.items()}
     normalize(config, clip, fields=folder / "fields.zarr", **paths)
     return Field.open(paths["normalized"]), json.loads(paths["statistics"].read_text())
 
@@ -52,23 +56,11 @@ def test_no_range_runs_across_a_gap_in_time() -> None:
     assert (parts["validation"], parts["test"]) == ([[15, 22]], [[24, 30]])
 
 
-def test_statistics_equal_one_line_of_numpy(tmp_path: Path) -> None:
-    field = record()
-    _, statistics = run(tmp_path, field, normalize_config())
-    start, stop = statistics["splits"]["train"][0]
-    values = field.dataset["rate"].values[start:stop].astype(np.float64)
-    decibels = np.where(np.isnan(values), np.nan, np.where(values < 0.1, -15, 10 * np.log10(np.maximum(values, 0.1))))
-    (entry,) = statistics["variables"]
-    np.testing.assert_allclose([entry["mean"], entry["std"]], [np.nanmean(decibels), np.nanstd(decibels)], rtol=1e-12)
+def test_the_clock_and_the_split_stand_beside_the_statistics(tmp_path: Path) -> None:
+    _, statistics = run(tmp_path, record(), normalize_config())
     assert statistics["step_seconds"] == 300.0
-
-
-def test_statistics_do_not_depend_on_the_size_of_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, whole = run(tmp_path, record(), normalize_config())
-    monkeypatch.setattr("physicnet.data.normalize.BLOCK_BYTES", 2 * 8 * 6 * 9)
-    _, blocks = run(tmp_path, record(), normalize_config())
-    for key in ("mean", "std"):
-        np.testing.assert_allclose(blocks["variables"][0][key], whole["variables"][0][key], rtol=1e-12)
+    assert statistics["splits"] == split(record(), normalize_config(), CLIP)
+    assert [entry["variable"] for entry in statistics["variables"]] == ["rate"]
 
 
 def test_training_values_have_mean_zero_and_deviation_one(tmp_path: Path) -> None:
@@ -90,7 +82,8 @@ def test_the_store_ends_before_the_test_part_and_denormalizes_to_the_fields(tmp_
     normalized, statistics = run(tmp_path, field, normalize_config())
     end = statistics["splits"]["test"][0][0]
     assert normalized.shape == (end, 1, 6, 9)
-    back = Normalizer.load(tmp_path / "statistics.json").denormalize(normalized.frames(0, end))
+    normalizer = Normalizer.load(tmp_path / "statistics.json", tmp_path / "maps.safetensors")
+    back = normalizer.denormalize(normalized.frames(0, end), normalized.times)
     expected = field.frames(0, end)
     np.testing.assert_allclose(back, np.where(expected < 0.1, 0, expected), rtol=1e-5)
 
@@ -137,9 +130,58 @@ def test_a_constant_variable_is_named(tmp_path: Path) -> None:
         run(tmp_path, field, normalize_config())
 
 
+def hourly_record(days: int) -> Field:
+    """Hours of the day as values, the same on every day, plus the row."""
+    times = np.datetime64("2020-06-01", "ns") + np.arange(24 * days) * np.timedelta64(1, "h")
+    values = (np.arange(24 * days) % 24)[:, None, None] + np.arange(6.0)[:, None] + np.zeros(9)
+    values += np.random.default_rng(0).normal(0.0, 0.5, values.shape)
+    return Field(xr.Dataset({"rate": (("time", "y", "x"), values, {"units": "K"})}, {"time": times}))
+
+
+def test_an_anomaly_has_its_maps_beside_the_statistics_and_no_cycle_left(tmp_path: Path) -> None:
+    config = normalize_config(transforms={"rate": [ANOMALY]}, standardize={"rate": "per_cell"})
+    normalized, statistics = run(tmp_path, hourly_record(12), config)
+    maps = load_file(tmp_path / "maps.safetensors")
+    assert {name: array.shape for name, array in maps.items()} == {
+        "rate/hourly": (24, 6, 9),
+        "rate/yearly": (0, 6, 9),
+        "rate/mean": (6, 9),
+        "rate/std": (6, 9),
+    }
+    assert statistics["variables"][0]["hours"] == [True] * 24
+    train = normalized.frames(*statistics["splits"]["train"][0])
+    hours = hour_of_day(normalized.times[: len(train)])
+    np.testing.assert_allclose([train[hours == hour].mean(axis=0) for hour in range(24)], 0, atol=1e-5)
+    np.testing.assert_allclose(train.std(axis=0), 1, rtol=1e-4)
+
+
+def test_without_maps_their_file_is_empty(tmp_path: Path) -> None:
+    run(tmp_path, record(), normalize_config())
+    assert load_file(tmp_path / "maps.safetensors") == {}
+
+
+def test_an_hour_of_the_test_part_that_training_never_saw_is_refused_at_once(tmp_path: Path) -> None:
+    field = hourly_record(12)
+    nights = [index for index in range(24 * 12) if index >= 24 * 11 or index % 24 < 12]
+    config = normalize_config(transforms={"rate": [ANOMALY]})
+    with pytest.raises(DataError, match=r"fields\.zarr: 2020-06-12T12:00.* never occurs in the training part"):
+        run(tmp_path, Field(field.dataset.isel(time=nights)), config)
+
+
+@pytest.mark.parametrize("frame", [3, 20])  # of training, of validation
+def test_a_value_that_its_transform_does_not_take_is_named_with_its_file(tmp_path: Path, frame: int) -> None:
+    field = record()
+    field.dataset["rate"][frame, 4, 7] = -0.5
+    config = normalize_config(transforms={"rate": [{"kind": "log1p", "scale": 1.0}]})
+    message = r"fields\.zarr: variable rate is -0\.5 at 2020-06-01T.*, row 4, column 7, .* log1p takes no value below 0"
+    with pytest.raises(DataError, match=message):
+        run(tmp_path, field, config)
+    assert [path.name for path in tmp_path.iterdir()] == ["fields.zarr"]
+
+
 def test_a_failure_halfway_leaves_nothing(tmp_path: Path) -> None:
     record().save(tmp_path / "fields.zarr")
-    paths = {name: tmp_path / name for name in ("normalized", "statistics")}
+    paths = {name: tmp_path / file for name, file in FILES.items()}
     with patch.object(xr.Dataset, "to_zarr", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         normalize(normalize_config(), CLIP, fields=tmp_path / "fields.zarr", **paths)
     assert [path.name for path in tmp_path.iterdir()] == ["fields.zarr"]

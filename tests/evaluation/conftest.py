@@ -8,12 +8,13 @@ import xarray as xr
 from moving import blob
 
 from physicnet.fields import Field
-from physicnet.normalization import Decibel, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
+from physicnet.transforms import Decibel
 
 
 @pytest.fixture(scope="session")
 def normalizer() -> Normalizer:
-    return Normalizer((Standardization("rain", Decibel(0.1, -15.0), -10.0, 6.0),))
+    return Normalizer((Standardization("rain", (Decibel(0.1, -15.0),), -10.0, 6.0),))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from physicnet.evaluation.baselines import (
     Climatology,
     LucasKanade,
     Persistence,
+    PersistentAnomaly,
     build_baselines,
     pysteps_methods,
 )
@@ -127,6 +128,23 @@ def test_climatology_knows_the_hours_of_other_calendars(field_of: Callable[..., 
     field = Field(dataset.assign_coords(time=times))
     climatology = Climatology.fit(field, [[0, 100]])
     assert climatology.forecast(field.isel(21, 23), 4)[:, 0, 0, 0].tolist() == [23, 0, 1, 2]
+
+
+def test_a_persistent_anomaly_goes_along_with_the_hours(field_of: Callable[..., Field]) -> None:
+    hours = np.arange(6 * 24)
+    field = field_of((hours % 24).astype(float)[:, None, None] * np.ones((1, 3)), minutes=60)
+    climatology = Climatology.fit(field, [[0, 5 * 24]])
+    warm = Field(field.dataset + np.array([0.0, 3.0, -2.0]))
+    warm.dataset["rain"].attrs["units"] = "K"
+    forecast = PersistentAnomaly(climatology).forecast(warm.isel(120, 123), 4)  # until 2 UTC
+    np.testing.assert_allclose(forecast[:, 0, 0], np.arange(3, 7)[:, None] + np.array([0.0, 3.0, -2.0]))
+
+
+def test_where_hours_are_not_told_apart_a_persistent_anomaly_is_persistence(moving_blob: Field) -> None:
+    climatology = Climatology.fit(moving_blob, [[0, 4]])
+    past = moving_blob.isel(0, 4)
+    expected = Persistence(climatology.mean).forecast(past, 3)
+    np.testing.assert_allclose(PersistentAnomaly(climatology).forecast(past, 3), expected, atol=1e-5)
 
 
 def test_an_hour_without_observations_takes_the_mean_of_all_hours(field_of: Callable[..., Field]) -> None:

@@ -10,14 +10,16 @@ from matplotlib.figure import Figure
 
 from physicnet.drawing import save
 from physicnet.evaluation import figures
-from physicnet.normalization import Decibel, Identity, Power, Transform
+from physicnet.transforms import Decibel, Log1p, Power, Transform
 
 GENERATOR = np.random.default_rng(0)
 LAST = np.where(
     np.hypot(*(np.mgrid[:30, :40] - np.array([15, 20])[:, None, None])) < 12, GENERATOR.random((30, 40)), np.nan
 )
 TRUTH = LAST * np.array([1.0, 0.5])[:, None, None]
-CHART = figures.Map(rows_ascend=False, cell=2.0, norm=figures.colour_scale(TRUTH, Decibel(0.1, -15.0)), units="mm h-1")
+CHART = figures.Map(
+    rows_ascend=False, cell=2.0, aspect=1.0, norm=figures.colour_scale(TRUTH, [Decibel(0.1, -15.0)]), units="mm h-1"
+)
 
 
 def forecasts() -> Figure:
@@ -76,36 +78,56 @@ def test_the_map_is_cut_to_what_was_observed_and_upright() -> None:
 
 
 def test_a_rate_gets_a_logarithmic_scale_from_its_threshold() -> None:
-    scale = figures.colour_scale(np.array([0.0, 40.0, np.nan]), Decibel(0.1, -15.0))
+    scale = figures.colour_scale(np.array([0.0, 40.0, np.nan]), [Decibel(0.1, -15.0)])
     assert isinstance(scale, LogNorm)
     assert scale.vmin == 0.1
     assert scale.vmax == pytest.approx(39.96)
 
 
+def test_values_of_either_sign_get_a_scale_about_zero_and_its_colours() -> None:
+    scale = figures.colour_scale(np.array([-4.0, 10.0]), [])
+    assert scale.vmin == -scale.vmax == pytest.approx(-10, rel=1e-2)
+    middle = figures.palette(scale)(scale(0.0))
+    assert np.ptp(middle[:3]) < 0.02
+    lopsided = figures.colour_scale(np.array([-1.0, 10.0]), [])
+    assert lopsided.vmin == pytest.approx(-1, abs=0.02)
+    assert figures.palette(lopsided).name == "viridis"
+    assert figures.palette(CHART.norm).name == "amount"
+
+
+def test_long_leads_are_counted_in_hours() -> None:
+    hours = {"lead": [1, 2], "lead_minutes": [360.0, 720.0], "rmse": 1.0, "mae": 1.0, "skill": 0.5, "sharpness": 1.0}
+    scores = pd.DataFrame({"model": "physicnet", "units": "K", "skill_low": 0.1, "skill_high": 0.6} | hours)
+    panels = figures.skill_figure(scores).axes
+    assert panels[0].lines[0].get_xdata().tolist() == [6, 12]
+    assert "lead (h)" in {panel.get_xlabel() for panel in panels}
+
+
 def test_other_values_get_a_linear_scale() -> None:
-    scale = figures.colour_scale(np.array([270.0, 280.0]), Identity())
+    scale = figures.colour_scale(np.array([270.0, 280.0]), [])
     assert (scale.vmin, scale.vmax) == (pytest.approx(270.01), pytest.approx(279.99))
 
 
-def test_rates_without_a_threshold_get_two_decades() -> None:
-    scale = figures.colour_scale(np.array([0.0, 40.0, np.nan]), Power(0.5))
+@pytest.mark.parametrize("transform", [Power(0.5), Log1p(1.0)])
+def test_rates_without_a_threshold_get_two_decades(transform: Transform) -> None:
+    scale = figures.colour_scale(np.array([0.0, 40.0, np.nan]), [transform])
     assert isinstance(scale, LogNorm)
     assert (scale.vmin, scale.vmax) == (pytest.approx(0.3996), pytest.approx(39.96))
 
 
 @pytest.mark.parametrize(
-    ("values", "transform"),
+    ("values", "transforms"),
     [
-        (np.full(3, 4.0), Identity()),
-        (np.full(3, np.nan), Identity()),
-        (np.full(3, 0.0), Power(0.5)),
-        (np.full(3, np.nan), Power(0.5)),
+        (np.full(3, 4.0), []),
+        (np.full(3, np.nan), []),
+        (np.full(3, 0.0), [Power(0.5)]),
+        (np.full(3, np.nan), [Power(0.5)]),
     ],
 )
 def test_a_scale_has_two_different_ends_even_for_constant_and_for_missing_values(
-    values: np.ndarray, transform: Transform
+    values: np.ndarray, transforms: list[Transform]
 ) -> None:
-    scale = figures.colour_scale(values, transform)
+    scale = figures.colour_scale(values, transforms)
     assert scale.vmax == scale.vmin + 1
 
 

@@ -7,7 +7,8 @@ import pytest
 from physicnet.config import ClipConfig, EvaluateConfig
 from physicnet.evaluation.scoring import Case, Scoreboard, data_ranges, forecast_case
 from physicnet.fields import DataError, Field
-from physicnet.normalization import Decibel, Identity, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
+from physicnet.transforms import Decibel
 
 CLIP = ClipConfig(frames_in=2, frames_out=3)
 CONFIG = EvaluateConfig(baselines=[], thresholds={"rain": [1.0]}, fss_scale=3, bootstrap_samples=9, seed=0)
@@ -62,8 +63,8 @@ def test_a_forecast_may_say_nothing_where_nothing_was_observed(record: Field) ->
 
 def test_data_ranges_are_six_deviations_in_the_units_of_the_variable() -> None:
     channels = (
-        Standardization("temperature", Identity(), 280.0, 5.0),
-        Standardization("rain", Decibel(0.1, -15.0), -10.0, 6.0),
+        Standardization("temperature", (), 280.0, 5.0),
+        Standardization("rain", (Decibel(0.1, -15.0),), -10.0, 6.0),
     )
     # -10 + 18 dB is 10**0.8 mm/h, and -28 dB is no rain.
     assert data_ranges(Normalizer(channels)) == pytest.approx({"temperature": 30.0, "rain": 10**0.8})

@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from safetensors.numpy import save_file
 
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
 from physicnet.evaluation.baselines import Climatology, build_baselines
 from physicnet.evaluation.verify import compare, evaluate, read_starts
 from physicnet.fields import DataError, Field
-from physicnet.normalization import Identity, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
 
 CLIP = ClipConfig(frames_in=2, frames_out=3)
 CONFIG = EvaluateConfig(
@@ -39,6 +40,7 @@ class Stub:
 def run_stage(folder: Path, record: Field, normalizer: Normalizer) -> None:
     """Run the stage on a record of ten frames with two test origins; the model is a stub that errs by 0.5 mm/h."""
     record.save(folder / "fields.zarr")
+    save_file(normalizer.maps(), folder / "maps.safetensors")
     content = {"splits": {"train": [[0, 4]]}, "variables": normalizer.to_dict()}
     (folder / "statistics.json").write_text(json.dumps(content))
     rows = [("validation", 2, "global"), ("test", 5, "global"), ("test", 4, "global"), ("train", 0, "local")]
@@ -51,6 +53,7 @@ def run_stage(folder: Path, record: Field, normalizer: Normalizer) -> None:
             MACHINE,
             fields=folder / "fields.zarr",
             statistics=folder / "statistics.json",
+            maps=folder / "maps.safetensors",
             crops=folder / "crops.csv",
             checkpoint=folder / "model.safetensors",
             metrics=folder / "metrics.json",
@@ -67,7 +70,7 @@ def evaluated(moving_blob: Field, normalizer: Normalizer, tmp_path_factory: pyte
 
 
 def test_the_stage_writes_metrics_tables_and_figures_and_nothing_else(evaluated: Path) -> None:
-    inputs = {"fields.zarr", "statistics.json", "crops.csv"}
+    inputs = {"fields.zarr", "statistics.json", "maps.safetensors", "crops.csv"}
     assert {path.name for path in evaluated.iterdir()} - inputs == {"metrics.json", "results"}
     written = {str(path.relative_to(evaluated / "results")) for path in (evaluated / "results").rglob("*.*")}
     assert written == {"scores.csv", "origins.csv", "spectra.csv"} | {
@@ -150,7 +153,7 @@ def test_every_variable_has_its_scores_and_figures(tmp_path: Path) -> None:
     }
     times = np.datetime64("2020-01-01", "ns") + np.arange(8) * np.timedelta64(1, "h")
     record = Field(xr.Dataset(variables, coords={"time": times}))
-    normalizer = Normalizer(tuple(Standardization(name, Identity(), 0.5, 0.3) for name in ("u", "t")))
+    normalizer = Normalizer(tuple(Standardization(name, (), 0.5, 0.3) for name in ("u", "t")))
     config = CONFIG.model_copy(update={"thresholds": {"u": [0.5], "t": []}, "baselines": ["advection"]})
     baselines = build_baselines(config.baselines, Climatology.fit(record, [[0, 3]]), normalizer)
     results = tmp_path / "results"

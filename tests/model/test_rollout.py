@@ -5,27 +5,42 @@ import pytest
 import torch
 from training.conftest import CLIP, MACHINE, MODEL
 
-from physicnet.checkpoint import CheckpointError, save_checkpoint
+from physicnet.checkpoint import MAPS, CheckpointError, save_checkpoint
+from physicnet.cycles import Cycles
 from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.fields import DataError, Field
 from physicnet.model.build import build
 from physicnet.model.rollout import ModelForecaster
-from physicnet.normalization import Decibel, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
+from physicnet.transforms import Decibel, Log1p
 
-NORMALIZER = Normalizer((Standardization("rate", Decibel(threshold=0.1, floor=-15.0), mean=1.0, std=5.0),))
+HOUR = np.timedelta64(1, "h")
+NORMALIZER = Normalizer((Standardization("rate", (Decibel(threshold=0.1, floor=-15.0),), mean=1.0, std=5.0),))
+
+
+def anomalies(hourly: np.ndarray, known: np.ndarray) -> Normalizer:
+    """Anomalies against a value for each hour, the same in all cells."""
+    maps = np.broadcast_to(hourly[:, None, None], (24, 37, 41)).astype(np.float32)
+    yearly = np.zeros((0, 37, 41), np.float32)
+    return Normalizer((Standardization("rate", (), 0.0, 2.0, Cycles(maps, yearly, known)),))
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
+    return save(tmp_path, NORMALIZER)
+
+
+def save(folder: Path, normalizer: Normalizer) -> Path:
     net = build(MODEL, variables=1, frames_in=CLIP.frames_in, window=16)
-    path = tmp_path / "model.safetensors"
+    path = folder / "model.safetensors"
     metadata = {
         "model": MODEL.model_dump(mode="json"),
         "clip": CLIP.model_dump(mode="json"),
         "window": 16,
-        "normalizer": NORMALIZER.to_dict(),
+        "normalizer": normalizer.to_dict(),
     }
-    save_checkpoint(path, net.state_dict(), metadata)
+    maps = {MAPS + name: torch.from_numpy(array.copy()) for name, array in normalizer.maps().items()}
+    save_checkpoint(path, net.state_dict() | maps, metadata)
     return path
 
 
@@ -63,6 +78,32 @@ def test_explain_shows_flow_gate_and_codes(checkpoint: Path) -> None:
     assert np.median(parts["flow"][1]) == pytest.approx(1.0, abs=0.3)
     assert parts["gate"].shape == (CLIP.frames_out, 37, 41)
     assert parts["codes"].shape == (5, 6)
+
+
+def test_every_lead_is_brought_back_with_its_own_hour(tmp_path: Path) -> None:
+    """Frames that follow the day's cycle alone are forecast along it: the untrained model keeps an anomaly of zero."""
+    hourly = 10 * np.sin(np.arange(24) / 24 * 2 * np.pi)
+    path = save(tmp_path, anomalies(hourly, np.full(24, True)))
+    record = observations(5).dataset.assign_coords(time=np.datetime64("2020-01-01T20", "ns") + HOUR * np.arange(5))
+    values = hourly[[20, 21, 22, 23, 0], None, None] + np.zeros((5, 37, 41))
+    past = Field(record.assign(rate=record["rate"].copy(data=values.astype(np.float32))))
+    forecast = ModelForecaster.load(path, MACHINE).forecast(past, 6)
+    expected = np.broadcast_to(hourly[1:7, None, None, None], forecast.shape)
+    np.testing.assert_allclose(forecast, expected, atol=1e-4)
+
+
+def test_a_lead_in_an_hour_that_training_never_saw_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, anomalies(np.zeros(24), np.arange(24) == 0))
+    with pytest.raises(DataError, match=r"2020-01-01T01:00.* never occurs in the training part"):
+        ModelForecaster.load(path, MACHINE).forecast(observations(), 4)
+
+
+def test_values_that_the_transforms_do_not_take_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, Normalizer((Standardization("rate", (Log1p(1.0),), 0.0, 1.0),)))
+    record = observations()
+    record.dataset["rate"][-1, 3, 5] = -2.0
+    with pytest.raises(DataError, match=r"rate is -2 at 2020-01-01T00:40.*, row 3, column 5"):
+        ModelForecaster.load(path, MACHINE).forecast(record, 1)
 
 
 def test_other_variables_are_refused(checkpoint: Path) -> None:

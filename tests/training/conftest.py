@@ -9,7 +9,6 @@ from physicnet.config import (
     ClipConfig,
     CodebookConfig,
     CropsConfig,
-    IdentityConfig,
     LossConfig,
     MachineConfig,
     ModelConfig,
@@ -65,29 +64,36 @@ class Data:
 
     normalized: Path
     statistics: Path
+    maps: Path
     crops: Path
 
     @property
     def inputs(self) -> Inputs:
         """What both trainings read."""
-        return Inputs.read(self.normalized, self.statistics, self.crops, cache_mib=16)
+        return Inputs.read(**self.paths, cache_mib=16)
 
     @property
     def paths(self) -> dict[str, Path]:
         """As the stages take them."""
-        return {"normalized": self.normalized, "statistics": self.statistics, "crops": self.crops}
+        return dict(vars(self))
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     """Twenty-five frames of 29 x 33 cells, moving by (1.5, -0.5) pixels per step."""
     folder = tmp_path_factory.mktemp("data")
-    data = Data(folder / "normalized.zarr", folder / "statistics.json", folder / "crops.csv")
+    names = ("normalized.zarr", "statistics.json", "maps.safetensors", "crops.csv")
+    data = Data(*(folder / name for name in names))
     advected_field(25, 29, 33, flow=Uniform(1.5, -0.5)).save(folder / "fields.zarr")
     split = NormalizeConfig(
-        train_fraction=0.5, validation_fraction=0.25, gap=1, transforms={"rate": IdentityConfig(kind="identity")}
+        train_fraction=0.5,
+        validation_fraction=0.25,
+        gap=1,
+        transforms={"rate": []},
+        standardize={"rate": "global"},
     )
-    normalize(split, CLIP, fields=folder / "fields.zarr", normalized=data.normalized, statistics=data.statistics)
+    fitted = {"normalized": data.normalized, "statistics": data.statistics, "maps": data.maps}
+    normalize(split, CLIP, fields=folder / "fields.zarr", **fitted)
     draws = CropsConfig(
         seed=4,
         view=24,

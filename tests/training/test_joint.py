@@ -138,7 +138,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path,
     killed = tmp_path / "killed"
     code = (
         "import sys; from pathlib import Path; from training.conftest import Data; from training.test_joint import run;"
-        "n, s, c, book, folder = map(Path, sys.argv[1:]); run(Data(n, s, c), book, folder, epochs=6)"
+        "*data, book, folder = map(Path, sys.argv[1:]); run(Data(*data), book, folder, epochs=6)"
     )
     paths = [*map(str, data.paths.values()), str(codebook), str(killed)]
     process = subprocess.Popen([sys.executable, "-c", code, *paths], env=os.environ | {"PYTHONPATH": "tests"})
@@ -157,7 +157,7 @@ def test_two_processes_train_one_model(data: Data, codebook: Path, tmp_path: Pat
     script.write_text(
         "import sys; from pathlib import Path\n"
         "from training.conftest import Data; from training.test_joint import run\n"
-        "n, s, c, book, folder = map(Path, sys.argv[1:]); run(Data(n, s, c), book, folder, rescale=1.0)\n"
+        "*data, book, folder = map(Path, sys.argv[1:]); run(Data(*data), book, folder, rescale=1.0)\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     paths = [*map(str, data.paths.values()), str(codebook), str(folder)]

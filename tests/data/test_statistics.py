@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import xarray as xr
+from samples import normalize_config
+
+from physicnet.calendar import hour_of_day
+from physicnet.cycles import harmonics
+from physicnet.data.statistics import fit
+from physicnet.fields import DataError, Field
+from physicnet.normalization import Standardization
+
+GENERATOR = np.random.default_rng(1)
+DECIBEL = {"kind": "decibel", "threshold": 0.1, "floor": -15.0}
+
+
+def anomaly(*, hour_of_day: bool = False, harmonics: int = 0) -> dict[str, object]:
+    return {"kind": "anomaly", "hour_of_day": hour_of_day, "harmonics": harmonics}
+
+
+def field_of(values: np.ndarray, hours: int, first: str = "2018-01-01") -> Field:
+    times = np.datetime64(first, "ns") + np.arange(len(values)) * np.timedelta64(hours, "h")
+    return Field(xr.Dataset({"rate": (("time", "y", "x"), values, {"units": "K"})}, {"time": times}))
+
+
+def warm_record(num_frames: int = 800, hours: int = 25, missing: float = 0.3) -> Field:
+    """Temperatures around 280 with a day, a year, a level of each cell, noise and holes; two years in steps of 25 h."""
+    record = field_of(np.zeros((num_frames, 4, 5)), hours)
+    values = 280 + GENERATOR.normal(0.0, 20.0, (4, 5)) + GENERATOR.normal(0.0, 1.0, (num_frames, 4, 5))
+    values += 5 * np.sin(hour_of_day(record.times) / 24 * 2 * np.pi)[:, None, None]
+    values += 8 * harmonics(record.times, 1)[:, :1, None]
+    values[GENERATOR.random(values.shape) < missing] = np.nan
+    values[:, 2, 3] = np.nan  # never observed
+    return Field(record.dataset.assign(rate=record.dataset["rate"].copy(data=values)))
+
+
+def fitted(
+    field: Field, *steps: object, each: str = "global", segments: list[list[int]] | None = None
+) -> Standardization:
+    config = normalize_config(transforms={"rate": list(steps)}, standardize={"rate": each})
+    return fit(field, segments or [[0, field.shape[0]]], config).channels[0]
+
+
+def oracle(values: np.ndarray, times: np.ndarray, step: dict[str, object]) -> np.ndarray:
+    """What one cell's cycles are at each time: least squares with a column for each hour and each harmonic."""
+    columns = [harmonics(times, int(str(step["harmonics"])))]
+    columns += [np.eye(24)[hour_of_day(times)]] if step["hour_of_day"] else [np.ones((len(times), 1))]
+    design = np.concatenate(columns, axis=1)
+    seen = ~np.isnan(values)
+    return design @ np.linalg.lstsq(design[seen], values[seen], rcond=None)[0]
+
+
+def test_mean_and_deviation_equal_one_line_of_numpy() -> None:
+    field = warm_record()
+    values = field.dataset["rate"].values[100:700]
+    channel = fitted(field, segments=[[100, 300], [300, 700]])
+    np.testing.assert_allclose([channel.mean, channel.std], [np.nanmean(values), np.nanstd(values)], rtol=1e-12)
+
+
+def test_they_are_those_of_the_transformed_values() -> None:
+    values = np.where(GENERATOR.random((50, 4, 5)) < 0.2, np.nan, GENERATOR.gamma(1.0, 2.0, (50, 4, 5)))
+    channel = fitted(field_of(values, 1), DECIBEL)
+    decibels = np.where(np.isnan(values), np.nan, np.where(values < 0.1, -15, 10 * np.log10(np.maximum(values, 0.1))))
+    np.testing.assert_allclose([channel.mean, channel.std], [np.nanmean(decibels), np.nanstd(decibels)], rtol=1e-12)
+
+
+STEPS = [anomaly(hour_of_day=True), anomaly(harmonics=2), anomaly(hour_of_day=True, harmonics=2)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("each", ["global", "per_cell"])
+def test_cycles_and_what_they_leave_equal_a_naive_least_squares(step: dict[str, object], each: str) -> None:
+    field = warm_record()
+    values = field.dataset["rate"].values
+    channel = fitted(field, step, each=each)
+    assert channel.cycles is not None
+    found = channel.cycles.at(field.times)
+    left = np.full(values.shape, np.nan)
+    for row, column in np.argwhere(~np.isnan(values).all(axis=0)):
+        expected = oracle(values[:, row, column], field.times, step)
+        np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-6)
+        left[:, row, column] = values[:, row, column] - expected
+    if each == "global":
+        np.testing.assert_allclose([channel.mean, channel.std], [0, np.nanstd(left)], rtol=1e-6, atol=1e-9)
+    else:
+        seen = ~np.isnan(left).all(axis=0)
+        np.testing.assert_allclose(np.asarray(channel.std)[seen], np.nanstd(left[:, seen], axis=0), rtol=1e-6)
+        np.testing.assert_allclose(channel.mean, 0, atol=1e-6)
+
+
+def test_every_cell_has_its_own_mean_and_deviation() -> None:
+    field = warm_record()
+    values = field.dataset["rate"].values
+    values[:, 2, 3] = values[:, 2, 2]
+    channel = fitted(field, each="per_cell")
+    np.testing.assert_allclose(channel.mean, np.nanmean(values, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(channel.std, np.nanstd(values, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_neither_blocks_nor_bands_change_the_result(step: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    field = warm_record()
+    whole = fitted(field, step, each="per_cell")
+    monkeypatch.setattr("physicnet.data.statistics.BLOCK_BYTES", 8 * 5 * 37)
+    monkeypatch.setattr("physicnet.data.statistics.SUMS_BYTES", 1)  # a row at a time
+    parts = fitted(field, step, each="per_cell")
+    for name, array in whole.maps().items():
+        np.testing.assert_allclose(parts.maps()[name], array, rtol=1e-6, atol=1e-6)
+
+
+def test_a_cell_that_was_never_observed_has_what_its_nearest_neighbour_has() -> None:
+    field = warm_record()
+    channel = fitted(field, anomaly(hour_of_day=True), each="per_cell")
+    for array in channel.maps().values():
+        assert any(
+            (array[..., 2, 3] == array[..., row, column]).all() for row, column in ((1, 3), (3, 3), (2, 2), (2, 4))
+        )
+
+
+def test_an_hour_in_which_a_cell_was_never_observed_has_the_mean_of_its_others() -> None:
+    field = warm_record(missing=0.0)
+    noon = hour_of_day(field.times) == 12
+    field.dataset["rate"][noon, 1, 1] = np.nan
+    channel = fitted(field, anomaly(hour_of_day=True))
+    assert channel.cycles is not None
+    others = np.delete(channel.cycles.hourly[:, 1, 1], 12)
+    assert channel.cycles.hourly[12, 1, 1] == pytest.approx(others.mean(), rel=1e-6)
+
+
+def test_a_cell_that_a_month_lacks_has_the_year_of_its_nearest_neighbour() -> None:
+    field = warm_record(missing=0.0)
+    summer = np.isin(field.times.astype("datetime64[M]").astype(int) % 12, [5, 6, 7])
+    field.dataset["rate"][~summer, 0, 0] = np.nan
+    channel = fitted(field, anomaly(harmonics=2))
+    assert channel.cycles is not None
+    yearly = channel.cycles.yearly
+    assert any((yearly[:, 0, 0] == neighbour).all() for neighbour in (yearly[:, 0, 1], yearly[:, 1, 0]))
+
+
+def test_a_cell_of_too_few_values_for_its_harmonics_has_a_finite_cycle() -> None:
+    field = warm_record(missing=0.0)
+    months = field.times.astype("datetime64[M]")
+    first = np.unique(months, return_index=True)[1][:12]  # one value a month, in hours of their own
+    field.dataset["rate"][np.delete(np.arange(800), first), 0, 0] = np.nan
+    channel = fitted(field, anomaly(hour_of_day=True, harmonics=6))
+    assert channel.cycles is not None
+    assert abs(channel.cycles.at(field.times)[:, 0, 0] - np.nanmean(field.dataset["rate"][:, 0, 0])).max() < 60
+
+
+def test_a_cell_that_hardly_varies_counts_as_a_tenth_of_the_others() -> None:
+    values = GENERATOR.normal(0.0, 2.0, (500, 4, 5))
+    values[:, 0, 0] = 3.0
+    channel = fitted(field_of(values, 1), each="per_cell")
+    typical = np.sqrt(values.var(axis=0).mean())
+    assert np.asarray(channel.std)[0, 0] == pytest.approx(0.1 * typical, rel=1e-6)
+    assert np.asarray(channel.std)[1, 1] == pytest.approx(values[:, 1, 1].std(), rel=1e-6)
+
+
+def test_hours_that_no_frame_has_stay_unknown() -> None:
+    field = field_of(GENERATOR.normal(0.0, 1.0, (80, 4, 5)), 3)
+    channel = fitted(field, anomaly(hour_of_day=True))
+    assert channel.cycles is not None
+    assert np.flatnonzero(channel.cycles.known).tolist() == list(range(0, 24, 3))
+
+
+def test_too_few_days_for_hours_are_refused() -> None:
+    field = field_of(np.zeros((24 * 5 - 1, 4, 5)), 1)
+    with pytest.raises(DataError, match="rate: the training part has the hour 23 UTC on 4 days, .* needs 5"):
+        fitted(field, anomaly(hour_of_day=True))
+
+
+def test_months_that_training_lacks_are_refused() -> None:
+    field = field_of(np.zeros((300, 4, 5)), 24)  # to 27 October
+    with pytest.raises(DataError, match=r"rate: the training part has no frame in the months \[11, 12\].*harmonics: 0"):
+        fitted(field, anomaly(harmonics=1))
+
+
+@pytest.mark.parametrize(
+    ("step", "where"), [((), "observed in the"), ((anomaly(harmonics=1),), "in all twelve months")]
+)
+def test_a_variable_without_a_known_cell_is_refused(step: tuple[object, ...], where: str) -> None:
+    field = field_of(np.full((400, 4, 5), np.nan), 24)
+    with pytest.raises(DataError, match=f"variable rate: no cell was observed.*{where.split()[-1]}"):
+        fitted(field, *step)
