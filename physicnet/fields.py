@@ -6,14 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
+from physicnet.clock import EPOCH, calendar_of, is_clock, to_milliseconds, written
+
 # Large enough that a long record is few files, small enough that an appended frame rewrites little.
 SHARD_BYTES = 32 * 2**20
+# Side of a chunk: a local window then reads a small part of a large frame.
+CHUNK_CELLS = 256
 
 
 class DataError(ValueError):
@@ -24,18 +28,21 @@ class DataError(ValueError):
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to write a file or folder to; it becomes `path` only if the block succeeds.
 
-    What an earlier, killed run left under that name is removed first; a block that raises leaves nothing behind.
+    What an earlier, killed run left under that name is removed first; a block that raises leaves nothing behind. `path`
+    is at any moment the old content, the new content or (while a folder is exchanged) absent, never a part of either.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial, old = (path.with_name(f".{path.name}{suffix}.partial") for suffix in ("", ".old"))
     _remove(partial)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         if path.is_dir():  # a folder cannot be renamed over one that holds something
-            _remove(path)
+            _remove(old)
+            path.replace(old)
         partial.replace(path)
     finally:
         _remove(partial)
+        _remove(old)
 
 
 def _remove(path: Path) -> None:
@@ -43,6 +50,14 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class Part(NamedTuple):
+    """What one shard holds: its file in the folder of a variable, its frames and its rows; all columns."""
+
+    file: str
+    frames: slice
+    rows: slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +88,11 @@ class Field:
         self._check_times()
 
     def _check_times(self) -> None:
-        if self.time_dim not in self.dataset.coords or self.dataset[self.time_dim].dtype.kind != "M":
+        if self.time_dim not in self.dataset.coords or not is_clock(self.dataset[self.time_dim].values):
             raise DataError(f"the first dimension, {self.time_dim}, has no coordinate of times")
         differences = np.diff(self.times)
         if (differences <= np.timedelta64(0)).any():
-            where = self.times[int(np.argmax(differences <= np.timedelta64(0))) + 1]
+            where = self.label(int(np.argmax(differences <= np.timedelta64(0))) + 1)
             raise DataError(f"times must increase from frame to frame; {where} does not come after the frame before it")
 
     @property
@@ -103,8 +118,17 @@ class Field:
 
     @property
     def times(self) -> np.ndarray:
-        """UTC times of the frames, `datetime64[ns]`."""
-        return self.dataset[self.time_dim].values.astype("datetime64[ns]")
+        """Times of the frames, `datetime64[ms]`, UTC.
+
+        Of another calendar they count from its own 1970-01-01: differences and hours of the day are right, dates are
+        not; `label` gives those.
+        """
+        return to_milliseconds(self.dataset[self.time_dim].values).astype("datetime64[ms]")
+
+    def label(self, index: int) -> str:
+        """Return the date and time of a frame in its own calendar, ISO 8601."""
+        times = self.dataset[self.time_dim].values
+        return str(written(to_milliseconds(times)[[index]], calendar_of(times))[0])
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -128,7 +152,7 @@ class Field:
         if off_beat.any():
             index = int(np.argmax(off_beat))
             raise DataError(
-                f"{self.times[index + 1]} comes {_seconds(differences[index])} s after the frame before it, "
+                f"{self.label(index + 1)} comes {_seconds(differences[index])} s after the frame before it, "
                 f"which is no whole multiple of the time step, {_seconds(step)} s; keep files of one clock"
             )
         return np.timedelta64(step)
@@ -155,31 +179,75 @@ class Field:
         return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
 
     def save(self, path: Path) -> None:
-        """Write a Zarr v3 store, float32, a chunk per frame and a shard for many; equal fields give equal bytes.
+        """Write a Zarr v3 store, float32, many chunks to a shard; equal fields give equal bytes.
 
         The store appears under `path` complete or not at all.
         """
-        time, _, row, column = self.shape
-        shard = min(time, frames_per_block(4 * row * column, SHARD_BYTES))
-        dataset = self.dataset.map(lambda array: array.astype(np.float32).chunk({self.time_dim: shard}))
-        dataset = dataset.assign_attrs(channels=list(self.variables)).drop_encoding()
         with written_whole(path) as partial:
-            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=self._encoding(shard))
+            self._write(partial, values=True)
 
-    def _encoding(self, shard: int) -> dict[str, dict[str, Any]]:
-        _, _, row, column = self.shape
-        layout = {"chunks": (1, row, column), "shards": (shard, row, column), "_FillValue": np.float32("nan")}
-        clock = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    def create(self, path: Path) -> None:
+        """Write the store that `save` would write, coordinates and attributes included, but for the values."""
+        self._write(path, values=False)
+
+    def shards(self) -> Iterator[Part]:
+        """Give the shards of a variable, in chronological order."""
+        frames, _, height, width = self.shape
+        _, (num_frames, num_rows, _) = layout(height, width)
+        for i, start in enumerate(range(0, frames, num_frames)):
+            for j, top in enumerate(range(0, height, num_rows)):
+                ends = min(start + num_frames, frames), min(top + num_rows, height)
+                yield Part(f"c/{i}/{j}/0", slice(start, ends[0]), slice(top, ends[1]))
+
+    def _write(self, path: Path, *, values: bool) -> None:
+        _, _, height, width = self.shape
+        _, (num_frames, num_rows, _) = layout(height, width)
+        blocks = {self.time_dim: num_frames, self.spatial_dims[0]: num_rows, self.spatial_dims[1]: -1}
+        dataset = self.dataset.map(lambda array: array.astype(np.float32).chunk(blocks))
+        dataset = dataset.assign_attrs(channels=list(self.variables)).drop_encoding()
+        # The metadata first: without it, a part could not be written alone.
+        writing = dataset.to_zarr(
+            path, mode="w", zarr_format=3, consolidated=False, encoding=self._encoding(), compute=False
+        )
+        if values:
+            writing.compute()  # type: ignore[no-untyped-call]
+
+    def _encoding(self) -> dict[str, dict[str, Any]]:
+        _, _, height, width = self.shape
+        chunks, shards = layout(height, width)
+        values = {"chunks": chunks, "shards": shards, "_FillValue": np.float32("nan")}
+        times = self.dataset[self.time_dim].values
+        clock = {"units": EPOCH, "calendar": calendar_of(times), "dtype": "int64"}
         mappings = {name: self.dataset[name].encoding.get("grid_mapping") for name in self.variables}
         links = {
             name: {"grid_mapping": mapping} for name, mapping in mappings.items() if mapping in self.dataset.coords
         }
-        return {self.time_dim: clock} | {name: layout | links.get(name, {}) for name in self.variables}
+        return {self.time_dim: clock} | {name: values | links.get(name, {}) for name in self.variables}
+
+
+def layout(height: int, width: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the (frames, rows, columns) of a chunk and of a shard for frames of `height` x `width` cells.
+
+    A frame is cut into equal chunks of at most `CHUNK_CELLS` a side; a shard holds as many whole frames as fit into
+    `SHARD_BYTES`, or a band of one frame. Neither depends on the number of frames, so that a longer record has the same
+    shards.
+    """
+    rows, columns = (-(-size // -(-size // CHUNK_CELLS)) for size in (height, width))
+    across, down = -(-width // columns) * columns, -(-height // rows)
+    frames = SHARD_BYTES // (4 * down * rows * across)
+    bands = down if frames else max(1, SHARD_BYTES // (4 * rows * across))
+    return (1, rows, columns), (max(1, frames), bands * rows, across)
 
 
 def frames_per_block(frame_bytes: int, budget: int) -> int:
     """Return how many frames of `frame_bytes` fit into `budget` bytes, at least one."""
     return max(1, budget // frame_bytes)
+
+
+def block_shape(height: int, width: int, budget: int) -> tuple[int, int]:
+    """Return how many frames of double precision fit into `budget` bytes; if none does, how many rows of one."""
+    frames = budget // (8 * height * width)
+    return max(1, frames), height if frames else max(1, budget // (8 * width))
 
 
 def _seconds(difference: np.timedelta64) -> float:

@@ -55,18 +55,19 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     assert time.monotonic() - begin < 5  # under a second on a machine that does nothing else
 
 
-INGEST = ("ingest", "--raw", "raw", "--fields", "fields", "--catalogue", "catalogue")
+INGEST = ("ingest", "--raw", "raw", "--fields", "fields", "--catalogue", "catalogue", "--resume", "state")
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_stage_gets_its_section_and_its_paths(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
-    monkeypatch.setattr("physicnet.data.ingest.ingest", lambda config, **paths: seen.extend([config, paths]))
+    monkeypatch.setattr("physicnet.data.normalize.normalize", lambda *config, **paths: seen.extend([*config, paths]))
+    Path("fields").mkdir()
     with pytest.raises(SystemExit) as ending:
-        run(*INGEST)
+        run("normalize", "--fields", "fields", "--normalized", "normalized", "--statistics", "statistics")
     assert ending.value.code == 0
-    assert seen[0].pattern == "*.nc"  # type: ignore[attr-defined]
-    assert seen[1] == {"raw": Path("raw"), "fields": Path("fields"), "catalogue": Path("catalogue")}
+    assert seen[0].gap == 4  # type: ignore[attr-defined]
+    assert seen[2] == {name: Path(name) for name in ("fields", "normalized", "statistics")}
 
 
 def test_what_a_user_can_mend_is_one_message_without_traceback(
@@ -109,7 +110,7 @@ def test_sigterm_leaves_no_half_output(folder: Path) -> None:
     program = (
         "import sys, time; import physicnet.data.ingest as stage\n"
         "from physicnet.cli import main; from physicnet.fields import written_whole\n"
-        "def slow(config, *, raw, fields, catalogue):\n"
+        "def slow(*_, fields, **paths):\n"
         "    with written_whole(fields) as partial:\n"
         "        partial.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
         "stage.ingest = slow\n"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 FLOW = (2.5, -1.25)  # pixels per step
 TOLERANCE = 0.15  # pixels per step, median over the frame
 SMALL = {
-    "ingest": {"variables": [{"name": "rate", "units": "mm h-1"}], "coarsen": 1},
+    "ingest": {"variables": [{"name": "rate", "units": "mm h-1", "valid_min": 0.0, "valid_max": None}], "coarsen": 1},
     "clip": {"frames_in": 3, "frames_out": 3},
     "normalize": {"gap": 2, "transforms": {"rate": {"kind": "decibel", "threshold": 0.01, "floor": -25.0}}},
     "crops": {"view": 48, "window": 16, "windows_per_clip": 2, "train_clips": 16},

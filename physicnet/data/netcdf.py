@@ -8,7 +8,7 @@ import xarray as xr
 from cf_units import Unit
 
 from physicnet.config import VariableConfig
-from physicnet.fields import DataError, frames_per_block
+from physicnet.fields import DataError, block_shape
 
 # Raw values in memory at once, as double precision; several copies exist while they are converted.
 BLOCK_BYTES = 16 * 2**20
@@ -35,9 +35,9 @@ def open_netcdf(path: Path, variables: Sequence[VariableConfig]) -> xr.Dataset:
             )
     dataset = dataset[names]
     time, row, column = _dimensions(path, dataset)
-    block = frames_per_block(8 * dataset.sizes[row] * dataset.sizes[column], BLOCK_BYTES)
+    frames, rows = block_shape(dataset.sizes[row], dataset.sizes[column], BLOCK_BYTES)
     dataset = dataset.assign_coords({time: dataset[time].copy(data=_whole_milliseconds(dataset[time].values))})
-    dataset = dataset.transpose(time, row, column, ...).chunk({time: block, row: -1, column: -1})
+    dataset = dataset.transpose(time, row, column, ...).chunk({time: frames, row: rows, column: -1})
     return dataset.assign({variable.name: _converted(path, dataset[variable.name], variable) for variable in variables})
 
 

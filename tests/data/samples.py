@@ -25,8 +25,21 @@ def raw_dataset(num_frames: int = 7, height: int = 6, width: int = 9, *, first: 
     )
 
 
+def variable(name: str, units: str, **changes: object) -> dict[str, object]:
+    return {"name": name, "units": units, "valid_min": None, "valid_max": None} | changes
+
+
 def ingest_config(**changes: object) -> IngestConfig:
-    settings = {"pattern": "*.nc", "variables": [{"name": "rate", "units": "mm h-1"}], "coarsen": 1}
+    settings = {
+        "pattern": "*.nc",
+        "variables": [variable("rate", "mm h-1")],
+        "coarsen": 1,
+        "on_conflict": "newest",
+        "max_invalid": 0.05,
+        "max_quarantined": 0,
+        "memory_limit": "8 GiB",
+        "cluster": None,
+    }
     return IngestConfig.model_validate(settings | changes)
 
 

@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from samples import START, STEP, raw_dataset
+from samples import START, STEP, raw_dataset, variable
 
 from physicnet.config import VariableConfig
 from physicnet.data.netcdf import open_netcdf, time_dimension
 from physicnet.fields import DataError
 
-RATE = VariableConfig(name="rate", units="mm h-1")
+RATE = VariableConfig.model_validate(variable("rate", "mm h-1"))
 
 
 def written(dataset: xr.Dataset, folder: Path) -> Path:
@@ -34,7 +34,7 @@ def test_packed_values_are_unpacked_and_filled_ones_missing(tmp_path: Path) -> N
 
 
 def test_units_are_converted(tmp_path: Path) -> None:
-    opened = open_netcdf(written(raw_dataset(), tmp_path), [VariableConfig(name="rate", units="m s-1")])
+    opened = open_netcdf(written(raw_dataset(), tmp_path), [VariableConfig.model_validate(variable("rate", "m s-1"))])
     np.testing.assert_allclose(opened["rate"], raw_dataset()["rate"] / 3.6e6, rtol=1e-6)
     assert opened["rate"].attrs["units"] == "m s-1"
 
@@ -42,7 +42,7 @@ def test_units_are_converted(tmp_path: Path) -> None:
 def test_variables_come_in_the_order_asked_for_and_time_first(tmp_path: Path) -> None:
     dataset = raw_dataset()
     dataset["air"] = dataset["rate"].transpose("north", "time", "east").assign_attrs(units="degC")
-    opened = open_netcdf(written(dataset, tmp_path), [VariableConfig(name="air", units="K"), RATE])
+    opened = open_netcdf(written(dataset, tmp_path), [VariableConfig.model_validate(variable("air", "K")), RATE])
     assert list(opened.data_vars) == ["air", "rate"]
     assert opened["air"].dims == ("time", "north", "east")
     np.testing.assert_allclose(opened["air"], dataset["rate"] + 273.15, rtol=1e-6)
@@ -72,7 +72,7 @@ def test_a_missing_variable_is_named_beside_those_there_are(tmp_path: Path) -> N
     with pytest.raises(
         DataError, match=r"odd\.nc has no variable 'wind'; it has \['rate'\]: correct ingest\.variables"
     ):
-        open_netcdf(path, [VariableConfig(name="wind", units="m s-1")])
+        open_netcdf(path, [VariableConfig.model_validate(variable("wind", "m s-1"))])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_other_dimensions_than_time_and_two_of_space_are_named(odd: xr.Dataset, 
 def test_units_that_cannot_be_converted_are_named(tmp_path: Path) -> None:
     path = written(raw_dataset(), tmp_path)
     with pytest.raises(DataError, match=r"odd\.nc: variable rate has units 'mm h-1', which cannot be converted to 'K'"):
-        open_netcdf(path, [VariableConfig(name="rate", units="K")])
+        open_netcdf(path, [VariableConfig.model_validate(variable("rate", "K"))])
 
 
 @pytest.mark.parametrize(("units", "found"), [({}, "None"), ({"units": "furlong?"}, r"'furlong\?'")])
