@@ -10,6 +10,7 @@ import yaml
 
 from physicnet import cli
 from physicnet.config import ConfigError
+from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 from physicnet.mirror import StageMirror
 from physicnet.tracking import Store
 
@@ -185,3 +186,50 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
         run(*words)
     assert ending.value.code == 0
     assert begun == [commands[stage]["params"], "FINISHED"]
+
+
+def raw_file(path: Path) -> None:
+    write_netcdf(advected_field(6, 20, 24, flow=Uniform(1, 0)), path)
+
+
+def params_for_it(folder: Path, **changes: object) -> None:
+    params = yaml.safe_load(PARAMS.read_text())
+    params["ingest"] |= {"variables": [{"name": "rate", "units": "mm h-1", "valid_min": None, "valid_max": None}]}
+    params["ingest"] |= changes
+    params["normalize"]["transforms"] = {"rate": {"kind": "identity"}}
+    params["evaluate"]["thresholds"] = {"rate": [1.0]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(0, 1), (1, 0)])
+def test_refused_files_fail_the_command_after_the_rest_is_ingested(
+    folder: Path, run: Run, capsys: pytest.CaptureFixture, allowed: int, status: int
+) -> None:
+    params_for_it(folder, max_quarantined=allowed)
+    raw_file(folder / "raw" / "a.nc")
+    (folder / "raw" / "b.nc").write_text("<html>")
+    with pytest.raises(SystemExit) as ending:
+        run(*INGEST)
+    assert ending.value.code == status
+    said = capsys.readouterr()
+    assert "b.nc" in said.out
+    message = "Error: 1 of 2 files are quarantined, as a whole or in part, more than ingest.max_quarantined = 0"
+    assert (message in said.err) == bool(status)
+    assert (folder / "fields" / "zarr.json").is_file()
+    assert (folder / "catalogue" / "frames.parquet").is_file()
+
+
+def test_inspect_says_by_its_status_whether_all_would_be_accepted(
+    folder: Path, run: Run, capsys: pytest.CaptureFixture
+) -> None:
+    params_for_it(folder)
+    raw_file(folder / "raw" / "a.nc")
+    with pytest.raises(SystemExit) as ending:
+        run("inspect", "raw")
+    assert ending.value.code == 0
+    (folder / "raw" / "b.nc").write_text("<html>")
+    with pytest.raises(SystemExit) as ending:
+        run("inspect", "raw/a.nc", "raw/b.nc")
+    assert ending.value.code == 1
+    assert "cannot be read as NetCDF" in " ".join(capsys.readouterr().out.split())
+    assert sorted(path.name for path in folder.iterdir()) == ["params.yaml", "raw"]

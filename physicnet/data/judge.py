@@ -56,7 +56,8 @@ class Verdict:
             more = f"; and {len(reasons) - SHOWN} more reasons" if len(reasons) > SHOWN else ""
             num_files = len(self.surveys) + len(self.refusals)
             raise DataError(
-                f"a record needs two frames, but of {num_files} files {len(self.times)} can be ingested; add files or repair these: {'; '.join(reasons[:SHOWN]) or 'each is in order'}{more}"
+                f"a record needs two frames, but of {num_files} files {len(self.times)} can be ingested; add files or "
+                f"repair these: {'; '.join(reasons[:SHOWN]) or 'each is in order'}{more}"
             )
 
     @property

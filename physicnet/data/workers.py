@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from physicnet.fields import DataError
 
@@ -32,15 +32,16 @@ class Here:
 class Cluster:
     """The workers of a `dask.distributed` scheduler; they see the folders under the same paths as we do."""
 
-    def __init__(self, client: object) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     def each(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
         """Give each task with its result, as they come."""
         from distributed import as_completed
 
-        futures = {self._client.submit(function, task, pure=False): task for task in tasks}  # type: ignore[attr-defined]
-        for future, result in as_completed(futures, with_results=True):  # type: ignore[no-untyped-call]
+        futures = {self._client.submit(function, task, pure=False): task for task in tasks}
+        done = as_completed(futures, with_results=True, loop=self._client.loop)  # type: ignore[no-untyped-call]
+        for future, result in done:
             yield futures[future], result
 
 
