@@ -35,7 +35,7 @@ def ingest(
     Raises:
         DataError: if there is no file, or too little of them can be used to make a record; nothing is written then.
     """
-    state, budget = State(resume), Budget.within(config.memory_bytes)
+    state, budget = State(resume.resolve()), Budget.within(config.memory_bytes)
     sources = find_sources(raw, config.pattern)
     with (
         workers_at(config.cluster) as workers,

@@ -1,5 +1,6 @@
 """Decides what of the surveyed files becomes the record: which files, which frames, and from where each frame comes."""
 
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -181,14 +182,14 @@ def _refuse_conflicts(frames: pd.DataFrame, names: Sequence[str], calendar: str)
     stays: dict[tuple[str, int], tuple[int, str]] = {}
     for file in repeated["file"].unique().tolist():
         rows = repeated[repeated["file"] == file]
-        mine = dict(stays)
+        mine = ChainMap({}, stays)
         against = None
         for variable, time, digest in rows[["variable", "time", "digest"]].itertuples(index=False):
             first, its = mine.setdefault((variable, time), (file, digest))
             if its != digest and against is None:
                 against = f"{names[first]} has other values of {variable} at {written(np.array([time]), calendar)[0]}"
         if against is None:
-            stays = mine
+            stays |= mine.maps[0]
         else:
             reason = f"{against}, and ingest.on_conflict is refuse; remove one of them"
             frames = _marked(frames, frames["file"] == file, QUARANTINED, reason)

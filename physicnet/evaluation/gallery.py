@@ -28,7 +28,7 @@ def draw_gallery(
     The forecast figure shows the first forecaster and the advection, or the last baseline where there is none.
     """
     past = case.past.frames(0, case.past.shape[0])
-    now = str(np.datetime_as_string(case.past.times[-1], unit="m")).replace("T", " ") + " UTC"
+    now = case.past.label(-1)[:16].replace("T", " ") + " UTC"
     for channel, variable in enumerate(case.past.variables):
         suffix = f"_{variable}" if len(case.past.variables) > 1 else ""
         chart = chart_of(case.past, channel, case.truth[:, channel], normalizer)

@@ -46,7 +46,7 @@ def forecast_case(forecasters: Iterable[Forecaster], record: Field, start: int, 
     truth = record.frames(start + clip.frames_in, start + clip.frames)
     forecasts = {forecaster.name: forecaster.forecast(past, clip.frames_out) for forecaster in forecasters}
     for name, forecast in forecasts.items():
-        _check(forecast, truth, f"the forecast of {name} from {past.times[-1]}", record.variables)
+        _check(forecast, truth, f"the forecast of {name} from {past.label(-1)}", record.variables)
     return Case(start, past, truth, forecasts)
 
 

@@ -99,5 +99,5 @@ class ModelForecaster:
             )
         values = past.frames(have - self.frames_in, have)
         if not np.isfinite(values[-1]).any():
-            raise DataError(f"nothing was observed at {past.times[-1]}, the last frame; forecast from another time")
+            raise DataError(f"nothing was observed at {past.label(-1)}, the last frame; forecast from another time")
         return values
