@@ -189,7 +189,7 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
 
 
 def raw_file(path: Path) -> None:
-    write_netcdf(advected_field(6, 20, 24, flow=Uniform(1, 0)), path)
+    write_netcdf(advected_field(6, 20, 24, flow=Uniform(1.0, 0.0)), path)
 
 
 def params_for_it(folder: Path, **changes: object) -> None:
