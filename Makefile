@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # What differs from params.yaml for the second bundled sample; docs/temperature.md gives the reasons.
 TEMPERATURE := \
   -S 'ingest.pattern=era5_*.nc' \
-  -S 'ingest.variables=[{name: t2m, channel: null, units: degC, file_units: null, select: {}}]' \
+  -S 'ingest.variables=[{name: t2m, channel: null, units: degC, file_units: null, select: {}, valid_min: null, valid_max: null}]' \
   -S 'ingest.coarsen=1' \
   -S 'clip.frames_in=6' \
   -S 'normalize.train_fraction=0.6' \

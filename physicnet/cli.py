@@ -26,19 +26,43 @@ app = typer.Typer(
 
 In = Annotated[Path, typer.Option(exists=True, help="read")]
 Out = Annotated[Path, typer.Option(help="written")]
-Resume = Annotated[Path, typer.Option(help="folder that holds the state of an interrupted run, to go on from")]
+Resume = Annotated[Path, typer.Option(help="folder that holds the state of an earlier run, to go on from")]
 
 
 @app.command()
-def ingest(raw: In, fields: Out, catalogue: Out) -> None:
-    """Read the NetCDF files onto one grid, one clock and one unit per variable."""
+def ingest(raw: In, fields: Out, catalogue: Out, resume: Resume) -> None:
+    """Read the NetCDF files onto one grid, one clock and one unit per variable; say which were refused."""
     params = _begin()
+    from rich.console import Console
+
     from physicnet.data import ingest as stage
+    from physicnet.data.summary import print_summary
     from physicnet.mirror import mirrored
 
-    with mirrored("ingest", ingest=params.ingest) as mirror:
-        stage.ingest(params.ingest, raw=raw, fields=fields, catalogue=catalogue)
+    with mirrored("ingest", ingest=params.ingest, clip=params.clip) as mirror:
+        result = stage.ingest(params.ingest, params.clip, raw=raw, fields=fields, catalogue=catalogue, resume=resume)
         mirror.keep(catalogue)
+        print_summary(result, Console())
+        result.refuse_above(params.ingest.max_quarantined)
+
+
+@app.command()
+def inspect(paths: Annotated[list[Path], typer.Argument(help="files, or folders")]) -> None:
+    """Say what ingest would do with files and which parameters suit them, and change nothing.
+
+    The exit status is 1 if some of them would be refused.
+    """
+    from rich.console import Console
+
+    from physicnet.config import load_params
+    from physicnet.data import inspection
+    from physicnet.data.summary import print_inspection
+
+    params = load_params(Path("params.yaml"))
+    result = inspection.inspect(params.ingest, params.clip, paths)
+    print_inspection(result, Console())
+    if result.catalogue.num_refused:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,13 +4,14 @@ Unknown keys, missing keys, wrong types and values out of range raise `ConfigErr
 parameter. There are no defaults here: what is not written in `params.yaml` is not known to DVC either.
 """
 
+import re
 from datetime import UTC, datetime
 from math import log10
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -30,12 +31,16 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
+BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
 class VariableConfig(Section):
     """One variable (one channel) to read: where it is in the files and what it is kept as.
 
     `name` is its name in the files, with the groups that it lies in (`dataset1/data1/precip`). `channel` is what it is
     called from then on; without one it is the last part of `name`. `file_units` are the units of files whose own are
-    absent or cannot be understood. `select` names one value for each further dimension, such as `level: 500`.
+    absent or cannot be understood. `select` names one value for each further dimension, such as `level: 500`. Values
+    outside `valid_min` to `valid_max` (in `units`; null: no bound) are missing.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -43,6 +48,8 @@ class VariableConfig(Section):
     units: str
     file_units: str | None
     select: dict[str, float]
+    valid_min: float | None
+    valid_max: float | None
 
     @model_validator(mode="before")
     @classmethod
@@ -51,17 +58,43 @@ class VariableConfig(Section):
             return content | {"channel": content["name"].rsplit("/", 1)[-1]}
         return content
 
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> "VariableConfig":
+        if self.valid_min is not None and self.valid_max is not None and self.valid_min >= self.valid_max:
+            raise ValueError(f"{self.name}: valid_min {self.valid_min} must lie below valid_max {self.valid_max}")
+        return self
+
 
 class IngestConfig(Section):
-    """Which files and variables are read, and how many cells of the files make one cell of ours.
+    """Which files and variables are read, how many cells of the files make one cell of ours, what is refused.
 
     `time_from_name` is a pattern of `datetime.strptime` for the names of files that hold one frame and no time.
+    `on_conflict` decides between two frames of one variable and time with different values: the file that comes last
+    in the order of names (`newest`), or the one that comes first, and the other file is quarantined (`refuse`).
     """
 
     pattern: str
     time_from_name: str | None
     variables: Annotated[list[VariableConfig], Field(min_length=1)]
     coarsen: Count
+    on_conflict: Literal["newest", "refuse"]
+    max_invalid: Share
+    max_quarantined: Index
+    memory_limit: str
+    cluster: str | None
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory_limit` in bytes."""
+        number, unit = self.memory_limit.split()
+        return int(float(number) * BYTES[unit])
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _is_a_size(cls, text: str) -> str:
+        if not re.fullmatch(rf"\d+(\.\d+)? ({'|'.join(BYTES)})", text):
+            raise ValueError(f"memory_limit is {text!r}; write a number and one of {', '.join(BYTES)}, such as '2 GiB'")
+        return text
 
     @model_validator(mode="after")
     def _calls_each_channel_once(self) -> "IngestConfig":

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
 import xarray as xr
 from jaxtyping import Float32, Shaped
+
+from physicnet.clock import EPOCH, calendar_of, is_clock
 
 # Large enough that a long record is few files, small enough that an appended frame rewrites little.
 SHARD_BYTES = 32 * 2**20
@@ -30,18 +32,21 @@ class DataError(ValueError):
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a name beside `path` to write a file or folder to; it becomes `path` only if the block succeeds.
 
-    What an earlier, killed run left under that name is removed first; a block that raises leaves nothing behind.
+    What an earlier, killed run left under that name is removed first; a block that raises leaves nothing behind. `path`
+    is at any moment the old content, the new content or (while a folder is exchanged) absent, never a part of either.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial, old = (path.with_name(f".{path.name}{suffix}.partial") for suffix in ("", ".old"))
     _remove(partial)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         if path.is_dir():  # a folder cannot be renamed over one that holds something
-            _remove(path)
+            _remove(old)
+            path.replace(old)
         partial.replace(path)
     finally:
         _remove(partial)
+        _remove(old)
 
 
 def _remove(path: Path) -> None:
@@ -49,6 +54,14 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class Part(NamedTuple):
+    """What one shard holds: its file in the folder of a variable, its frames and its rows; all columns."""
+
+    file: str
+    frames: slice
+    rows: slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +92,7 @@ class Field:
         self._check_times()
 
     def _check_times(self) -> None:
-        if self.time_dim not in self.dataset.coords or not _are_times(self.dataset[self.time_dim].values):
+        if self.time_dim not in self.dataset.coords or not is_clock(self.dataset[self.time_dim].values):
             raise DataError(f"the first dimension, {self.time_dim}, has no coordinate of times")
         differences = time_differences(self.times)
         if (differences <= np.timedelta64(0)).any():
@@ -183,30 +196,65 @@ class Field:
         return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
 
     def save(self, path: Path) -> None:
-        """Write a Zarr v3 store, float32; equal fields give equal bytes.
+        """Write a Zarr v3 store, float32, many chunks to a shard; equal fields give equal bytes.
 
         A frame is one chunk, or several of at most `CHUNK_CELLS` cells a side; a shard holds many frames. The store
         appears under `path` complete or not at all.
         """
-        time, _, row, column = self.shape
-        shard = min(time, frames_per_block(4 * row * column, SHARD_BYTES))
-        dataset = self.dataset.map(lambda array: array.astype(np.float32).chunk({self.time_dim: shard}))
-        dataset = dataset.assign_attrs(channels=list(self.variables)).drop_encoding()
         with written_whole(path) as partial:
-            dataset.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, encoding=self._encoding(shard))
+            self._write(partial, values=True)
 
-    def _encoding(self, shard: int) -> dict[str, dict[str, Any]]:
-        _, _, row, column = self.shape
-        chunk = [-(-cells // -(-cells // CHUNK_CELLS)) for cells in (row, column)]  # equal parts of the frame
-        whole = [-(-cells // side) * side for cells, side in zip((row, column), chunk, strict=True)]
-        layout = {"chunks": (1, *chunk), "shards": (shard, *whole), "_FillValue": np.float32("nan")}
-        calendar = getattr(self.times[0], "calendar", "proleptic_gregorian")
-        clock = {"units": "milliseconds since 1970-01-01", "dtype": "int64", "calendar": calendar}
+    def create(self, path: Path) -> None:
+        """Write the store that `save` would write, coordinates and attributes included, but for the values."""
+        self._write(path, values=False)
+
+    def shards(self) -> Iterator[Part]:
+        """Give the shards of a variable, in chronological order."""
+        frames, _, height, width = self.shape
+        _, (num_frames, num_rows, _) = layout(height, width)
+        for i, start in enumerate(range(0, frames, num_frames)):
+            for j, top in enumerate(range(0, height, num_rows)):
+                ends = min(start + num_frames, frames), min(top + num_rows, height)
+                yield Part(f"c/{i}/{j}/0", slice(start, ends[0]), slice(top, ends[1]))
+
+    def _write(self, path: Path, *, values: bool) -> None:
+        _, _, height, width = self.shape
+        _, (num_frames, num_rows, _) = layout(height, width)
+        blocks = {self.time_dim: num_frames, self.spatial_dims[0]: num_rows, self.spatial_dims[1]: -1}
+        dataset = self.dataset.map(lambda array: array.astype(np.float32).chunk(blocks))
+        dataset = dataset.assign_attrs(channels=list(self.variables)).drop_encoding()
+        # The metadata first: without it, a part could not be written alone.
+        writing = dataset.to_zarr(
+            path, mode="w", zarr_format=3, consolidated=False, encoding=self._encoding(), compute=False
+        )
+        if values:
+            writing.compute()  # type: ignore[no-untyped-call]
+
+    def _encoding(self) -> dict[str, dict[str, Any]]:
+        _, _, height, width = self.shape
+        chunks, shards = layout(height, width)
+        values = {"chunks": chunks, "shards": shards, "_FillValue": np.float32("nan")}
+        times = self.dataset[self.time_dim].values
+        clock = {"units": EPOCH, "calendar": calendar_of(times), "dtype": "int64"}
         mappings = {name: self.dataset[name].encoding.get("grid_mapping") for name in self.variables}
         links = {
             name: {"grid_mapping": mapping} for name, mapping in mappings.items() if mapping in self.dataset.coords
         }
-        return {self.time_dim: clock} | {name: layout | links.get(name, {}) for name in self.variables}
+        return {self.time_dim: clock} | {name: values | links.get(name, {}) for name in self.variables}
+
+
+def layout(height: int, width: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the (frames, rows, columns) of a chunk and of a shard for frames of `height` x `width` cells.
+
+    A frame is cut into equal chunks of at most `CHUNK_CELLS` a side; a shard holds as many whole frames as fit into
+    `SHARD_BYTES`, or a band of one frame. Neither depends on the number of frames, so that a longer record has the same
+    shards.
+    """
+    rows, columns = (-(-size // -(-size // CHUNK_CELLS)) for size in (height, width))
+    across, down = -(-width // columns) * columns, -(-height // rows)
+    frames = SHARD_BYTES // (4 * down * rows * across)
+    bands = down if frames else max(1, SHARD_BYTES // (4 * rows * across))
+    return (1, rows, columns), (max(1, frames), bands * rows, across)
 
 
 def time_differences(times: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t-1"]:
@@ -223,13 +271,15 @@ def format_time(time: np.datetime64 | cftime.datetime) -> str:
     return text.removesuffix(".000") + suffix
 
 
-def _are_times(values: np.ndarray) -> bool:
-    return values.dtype.kind == "M" or all(isinstance(value, cftime.datetime) for value in values)
-
-
 def frames_per_block(frame_bytes: int, budget: int) -> int:
     """Return how many frames of `frame_bytes` fit into `budget` bytes, at least one."""
     return max(1, budget // frame_bytes)
+
+
+def block_shape(height: int, width: int, budget: int) -> tuple[int, int]:
+    """Return how many frames of double precision fit into `budget` bytes; if none does, how many rows of one."""
+    frames = budget // (8 * height * width)
+    return max(1, frames), height if frames else max(1, budget // (8 * width))
 
 
 def _seconds(difference: np.timedelta64) -> float:

@@ -10,12 +10,15 @@ import yaml
 
 from physicnet import cli
 from physicnet.config import ConfigError
+from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 from physicnet.mirror import StageMirror
 from physicnet.tracking import Store
 
 HEAVY = ("torch", "mlflow", "xarray", "pandas", "dask", "zarr", "netCDF4", "matplotlib", "skimage", "pydantic", "dvc")
 Run = Callable[..., None]
 PARAMS = Path(__file__).parent.parent / "params.yaml"
+UNBOUND = {"valid_min": None, "valid_max": None}
+RATE = {"name": "rate", "channel": None, "units": "mm h-1", "file_units": None, "select": {}} | UNBOUND
 
 
 @pytest.fixture
@@ -55,18 +58,20 @@ def test_help_answers_without_loading_anything_heavy() -> None:
     assert time.monotonic() - begin < 5  # under a second on a machine that does nothing else
 
 
-INGEST = ("ingest", "--raw", "raw", "--fields", "fields", "--catalogue", "catalogue")
+NORMALIZED = ("normalized", "statistics", "maps")
+INGEST = ("ingest", "--raw", "raw", "--fields", "fields", "--catalogue", "catalogue", "--resume", "state")
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_stage_gets_its_section_and_its_paths(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
-    monkeypatch.setattr("physicnet.data.ingest.ingest", lambda config, **paths: seen.extend([config, paths]))
+    monkeypatch.setattr("physicnet.data.normalize.normalize", lambda *config, **paths: seen.extend([*config, paths]))
+    Path("fields").mkdir()
     with pytest.raises(SystemExit) as ending:
-        run(*INGEST)
+        run("normalize", "--fields", "fields", *(word for name in NORMALIZED for word in (f"--{name}", name)))
     assert ending.value.code == 0
-    assert seen[0].pattern == "radar_*.nc"  # type: ignore[attr-defined]
-    assert seen[1] == {"raw": Path("raw"), "fields": Path("fields"), "catalogue": Path("catalogue")}
+    assert seen[0].gap == 4  # type: ignore[attr-defined]
+    assert seen[2] == {name: Path(name) for name in ("fields", *NORMALIZED)}
 
 
 def test_what_a_user_can_mend_is_one_message_without_traceback(
@@ -109,7 +114,7 @@ def test_sigterm_leaves_no_half_output(folder: Path) -> None:
     program = (
         "import sys, time; import physicnet.data.ingest as stage\n"
         "from physicnet.cli import main; from physicnet.fields import written_whole\n"
-        "def slow(config, *, raw, fields, catalogue):\n"
+        "def slow(*_, fields, **paths):\n"
         "    with written_whole(fields) as partial:\n"
         "        partial.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
         "stage.ingest = slow\n"
@@ -184,3 +189,51 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
         run(*words)
     assert ending.value.code == 0
     assert begun == [commands[stage]["params"], "FINISHED"]
+
+
+def raw_file(path: Path) -> None:
+    write_netcdf(advected_field(6, 20, 24, flow=Uniform(1.0, 0.0)), path)
+
+
+def params_for_it(folder: Path, **changes: object) -> None:
+    params = yaml.safe_load(PARAMS.read_text())
+    params["ingest"] |= {"variables": [RATE], "pattern": "*.nc"}
+    params["ingest"] |= changes
+    params["normalize"]["transforms"] = {"rate": []}
+    params["normalize"]["standardize"] = {"rate": "global"}
+    params["evaluate"]["thresholds"] = {"rate": [1.0]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(0, 1), (1, 0)])
+def test_refused_files_fail_the_command_after_the_rest_is_ingested(
+    folder: Path, run: Run, capsys: pytest.CaptureFixture, allowed: int, status: int
+) -> None:
+    params_for_it(folder, max_quarantined=allowed)
+    raw_file(folder / "raw" / "a.nc")
+    (folder / "raw" / "b.nc").write_text("<html>")
+    with pytest.raises(SystemExit) as ending:
+        run(*INGEST)
+    assert ending.value.code == status
+    said = capsys.readouterr()
+    assert "b.nc" in said.out
+    message = "Error: 1 of 2 files are quarantined, as a whole or in part, more than ingest.max_quarantined = 0"
+    assert (message in said.err) == bool(status)
+    assert (folder / "fields" / "zarr.json").is_file()
+    assert (folder / "catalogue" / "frames.parquet").is_file()
+
+
+def test_inspect_says_by_its_status_whether_all_would_be_accepted(
+    folder: Path, run: Run, capsys: pytest.CaptureFixture
+) -> None:
+    params_for_it(folder)
+    raw_file(folder / "raw" / "a.nc")
+    with pytest.raises(SystemExit) as ending:
+        run("inspect", "raw")
+    assert ending.value.code == 0
+    (folder / "raw" / "b.nc").write_text("<html>")
+    with pytest.raises(SystemExit) as ending:
+        run("inspect", "raw/a.nc", "raw/b.nc")
+    assert ending.value.code == 1
+    assert "cannot be read as NetCDF" in " ".join(capsys.readouterr().out.split())
+    assert sorted(path.name for path in folder.iterdir()) == ["params.yaml", "raw"]

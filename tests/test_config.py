@@ -39,7 +39,15 @@ def changed(content: dict[str, Any], dotted: str, value: object) -> dict[str, An
 
 
 DELETE = object()
-RAIN = {"name": "radar/rain_rate", "channel": None, "units": "mm h-1", "file_units": None, "select": {}}
+RAIN = {
+    "name": "radar/rain_rate",
+    "channel": None,
+    "units": "mm h-1",
+    "file_units": None,
+    "select": {},
+    "valid_min": None,
+    "valid_max": None,
+}
 
 HIGH_FLOOR = {"kind": "decibel", "threshold": 0.1, "floor": -10.0}
 DECIBEL = HIGH_FLOOR | {"floor": -15.0}
@@ -51,6 +59,11 @@ NOTHING = HOURLY | {"hour_of_day": False}
 def test_the_repository_params_are_valid() -> None:
     params = load_params(REPOSITORY / "params.yaml")
     assert params.clip.frames == params.clip.frames_in + params.clip.frames_out
+
+
+@pytest.mark.parametrize(("text", "size"), [("512 KiB", 2**19), ("1.5 GiB", 3 * 2**29), ("2 TiB", 2**41)])
+def test_a_limit_of_memory_is_in_bytes(content: dict[str, Any], tmp_path: Path, text: str, size: int) -> None:
+    assert load(changed(content, "ingest.memory_limit", text), tmp_path).ingest.memory_bytes == size
 
 
 def test_sections_cannot_be_changed() -> None:
@@ -107,6 +120,14 @@ def test_sections_cannot_be_changed() -> None:
         ("ingest.variables", [RAIN, RAIN], r"ingest: .*names a channel twice: \['rain_rate', 'rain_rate'\]; set chann"),
         ("ingest.time_from_name", "%H%M.nc", r"ingest: .*'%H%M\.nc', does not tell year, month and day"),
         ("ingest.time_from_name", "%Y%m%d_%Q.nc", r"ingest: .*'%Y%m%d_%Q\.nc', does not tell year, month and day"),
+        (
+            "ingest.variables",
+            [RAIN | {"valid_min": 2.0, "valid_max": 2.0}],
+            r"rain_rate: valid_min 2\.0 must lie below",
+        ),
+        ("ingest.memory_limit", "2 GB", r"memory_limit is '2 GB'; write a number and one of KiB, MiB, GiB, TiB"),
+        ("ingest.memory_limit", "GiB", r"memory_limit is 'GiB'"),
+        ("ingest.on_conflict", "oldest", r"ingest\.on_conflict: Input should be 'newest' or 'refuse'"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_path(

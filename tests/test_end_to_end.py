@@ -20,7 +20,15 @@ from physicnet.model.rollout import ModelForecaster
 ROOT = Path(__file__).parent.parent
 FLOW = (2.5, -1.25)  # pixels per step
 TOLERANCE = 0.15  # pixels per step, median over the frame
-RATE = {"name": "rate", "channel": None, "units": "mm h-1", "file_units": None, "select": {}}
+RATE = {
+    "name": "rate",
+    "channel": None,
+    "units": "mm h-1",
+    "file_units": None,
+    "select": {},
+    "valid_min": 0.0,
+    "valid_max": None,
+}
 SMALL = {
     "ingest": {"variables": [RATE], "coarsen": 1},
     "clip": {"frames_in": 3, "frames_out": 3},

@@ -75,13 +75,60 @@ def test_equal_fields_are_saved_as_equal_bytes_a_chunk_per_frame(
     assert (encoding["chunks"], encoding["shards"]) == ((1, 3, 5), (3, 3, 5))
 
 
-def test_a_large_frame_is_saved_in_equal_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "CHUNK_CELLS", 3)
+def test_a_shard_does_not_depend_on_the_length_of_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "SHARD_BYTES", 3 * 4 * 3 * 5)
+    for frames in (4, 7):
+        Field(dataset(7).isel(time=slice(0, frames))).save(tmp_path / f"{frames}.zarr")
+    short, long = contents(tmp_path / "4.zarr"), contents(tmp_path / "7.zarr")
+    assert short["wind/c/0/0/0"] == long["wind/c/0/0/0"]
+
+
+def test_large_frames_are_cut_into_equal_chunks_and_bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "CHUNK_CELLS", 2)
+    monkeypatch.setattr(fields, "SHARD_BYTES", 4 * 2 * 6)  # two rows of 5 cells, which three chunks of 2 cover
     Field(dataset()).save(tmp_path / "field.zarr")
     back = Field.open(tmp_path / "field.zarr")
-    assert back.dataset["air"].encoding["shards"] == (7, 3, 6)
-    assert back.chunk_shape == (3, 3)
+    encoding = back.dataset["air"].encoding
+    assert (encoding["chunks"], encoding["shards"]) == ((1, 2, 2), (1, 2, 6))
     np.testing.assert_array_equal(back.frames(0, 7), Field(dataset()).frames(0, 7))
+    files = {f"air/{part.file}" for part in back.shards()}
+    assert files == {name for name in contents(tmp_path / "field.zarr") if name.startswith("air/c")}
+
+
+@pytest.mark.parametrize(("shape", "shard"), [((765, 700), (15, 765, 702)), ((9000, 12_000), (1, 500, 12_032))])
+def test_a_shard_holds_whole_frames_or_a_band_of_one(shape: tuple[int, int], shard: tuple[int, int, int]) -> None:
+    chunk, found = fields.layout(*shape)
+    assert max(chunk) <= fields.CHUNK_CELLS
+    assert all(size % part == 0 for size, part in zip(found, chunk, strict=True))
+    assert 4 * np.prod(found) <= fields.SHARD_BYTES
+    assert found == shard
+
+
+def test_what_is_created_lacks_only_the_values(tmp_path: Path) -> None:
+    Field(dataset()).create(tmp_path / "empty.zarr")
+    Field(dataset()).save(tmp_path / "full.zarr")
+    empty, full = contents(tmp_path / "empty.zarr"), contents(tmp_path / "full.zarr")
+    assert empty.items() < full.items()
+    assert full.keys() - empty.keys() == {"air/c/0/0/0", "wind/c/0/0/0"}
+
+
+def test_a_folder_is_exchanged_whole_even_if_it_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while the old folder is removed, the new one is in its place already."""
+    Field(dataset(7)).save(tmp_path / "field.zarr")
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    def save() -> None:
+        with written_whole(tmp_path / "field.zarr") as partial:
+            Field(dataset(4)).create(partial)
+            monkeypatch.setattr("shutil.rmtree", killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        save()
+    assert Field.open(tmp_path / "field.zarr").shape[0] == 4
 
 
 def test_a_field_that_is_no_store_has_one_chunk_a_frame() -> None:
@@ -245,6 +292,12 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     with written_whole(tmp_path / "table.csv") as partial:
         partial.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_block_holds_frames_or_rows_of_one() -> None:
+    assert fields.block_shape(10, 5, 1000) == (2, 10)
+    assert fields.block_shape(10, 5, 130) == (1, 3)
+    assert fields.block_shape(10, 5, 1) == (1, 1)
 
 
 def test_a_block_holds_at_least_one_frame() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from physicnet.config import IngestConfig, VariableConfig
@@ -13,7 +12,7 @@ from physicnet.data.coordinates import mapping_names, travelling, with_coordinat
 from physicnet.data.opening import MAX_FRAME_CELLS, Declarations, Declared, check_size, declarations
 from physicnet.data.packing import own_attributes
 from physicnet.data.units import conversion
-from physicnet.fields import DataError, frames_per_block
+from physicnet.fields import DataError, block_shape
 
 # Raw values in memory at once, as double precision; several copies exist while they are converted.
 BLOCK_BYTES = 16 * 2**20
@@ -25,7 +24,7 @@ def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
     They come in the order of the configuration, under the names of their channels, in the units asked for, NaN where
     missing; infinite values stay. Frames come in the file's order, which need not be that of time. Rows and columns
     keep the file's names and directions, and come with their coordinates, latitude and longitude, and grid mappings.
-    Only times, coordinates and first blocks are read here; reading the others raises `DataError`, too.
+    Only times and coordinates are read here; reading values raises `DataError`, too.
 
     Raises:
         DataError: if the file holds none of the variables, or something about them cannot be understood.
@@ -35,10 +34,7 @@ def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
     if not wanted:
         raise DataError(f"{path} {_nothing_wanted(declared.variables, config)}")
     arrays = [_open_variable(path, declared, variable, config.time_from_name) for variable in wanted]
-    dataset = _on_one_grid(path, arrays).assign_attrs(declared.attributes)
-    for array in dataset.data_vars.values():
-        _check_observed(path, array)
-    return dataset
+    return _on_one_grid(path, arrays).assign_attrs(declared.attributes)
 
 
 def time_dimension(dataset: xr.Dataset) -> str:
@@ -106,7 +102,8 @@ def _block(path: Path, array: xr.DataArray, time: str | None, grid: tuple[str, s
             f"{path}: a frame of {array.name} has {rows} x {columns} cells, more than the {MAX_FRAME_CELLS} that can "
             "be held in memory a few times over; cut the file into parts of the grid"
         )
-    return {} if time is None else {time: frames_per_block(8 * rows * columns, BLOCK_BYTES)}
+    frames, band = block_shape(rows, columns, BLOCK_BYTES)
+    return {grid[0]: band} | ({} if time is None else {time: frames})
 
 
 def _on_one_grid(path: Path, arrays: Sequence[xr.DataArray]) -> xr.Dataset:
@@ -152,13 +149,3 @@ def _with_attribute(array: xr.DataArray, name: str) -> xr.DataArray:
     coord = array.coords[name]
     told = f"{coord.item():g} {coord.attrs.get('units', '')}".strip()
     return array.drop_vars(name).assign_attrs({name: told})
-
-
-def _check_observed(path: Path, array: xr.DataArray) -> None:
-    """Read block after block until a value is found, nearly always one."""
-    start = 0
-    for size in array.chunksizes[array.dims[0]]:
-        if not np.isnan(array[start : start + size].values).all():
-            return
-        start += size
-    raise DataError(f"{path}: {array.name} is missing everywhere; move the file away")

@@ -26,11 +26,29 @@ def raw_dataset(num_frames: int = 7, height: int = 6, width: int = 9, *, first: 
 
 
 def variable(name: str = "rate", units: str = "mm h-1", **changes: object) -> dict[str, object]:
-    return {"name": name, "channel": None, "units": units, "file_units": None, "select": {}} | changes
+    return {
+        "name": name,
+        "channel": None,
+        "units": units,
+        "file_units": None,
+        "select": {},
+        "valid_min": None,
+        "valid_max": None,
+    } | changes
 
 
 def ingest_config(*variables: dict[str, object], **changes: object) -> IngestConfig:
-    settings = {"pattern": "*.nc", "time_from_name": None, "variables": list(variables) or [variable()], "coarsen": 1}
+    settings = {
+        "pattern": "*.nc",
+        "time_from_name": None,
+        "variables": list(variables) or [variable()],
+        "coarsen": 1,
+        "on_conflict": "newest",
+        "max_invalid": 0.05,
+        "max_quarantined": 0,
+        "memory_limit": "8 GiB",
+        "cluster": None,
+    }
     return IngestConfig.model_validate(settings | changes)
 
 

@@ -357,14 +357,6 @@ def test_a_frame_beyond_memory_is_named(odd: Path, monkeypatch: pytest.MonkeyPat
         opened(write(odd))
 
 
-def test_a_variable_without_a_value_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netcdf, "BLOCK_BYTES", 1)
-    with pytest.raises(DataError, match=r"odd\.nc: rate is missing everywhere; move the file away"):
-        opened(write(odd, np.full_like(VALUES, np.nan)))
-    late = np.where(np.arange(4)[:, None, None] == 3, VALUES, np.nan)
-    np.testing.assert_array_equal(rate(write(odd, late)), late)
-
-
 def test_attributes_that_make_no_sense_are_named(odd: Path) -> None:
     with pytest.raises(
         DataError, match=r"odd\.nc: variable rate has scale_factor = 'ten' is not a number; correct this"

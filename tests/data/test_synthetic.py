@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import ingest_config
+from samples import clip_config, ingest_config
 
 from physicnet.data.ingest import ingest
 from physicnet.data.synthetic import Rotation, Uniform, Waves, advected_field, write_netcdf
@@ -53,7 +53,14 @@ def test_the_pattern_is_positive_seeded_and_of_unit_variance() -> None:
 def test_a_written_field_is_raw_input_of_the_pipeline(tmp_path: Path) -> None:
     field = advected_field(4, 5, 7, flow=Uniform(x=1.0, y=0.0))
     write_netcdf(field, tmp_path / "raw" / "field.nc")
-    ingest(ingest_config(), raw=tmp_path / "raw", fields=tmp_path / "fields.zarr", catalogue=tmp_path / "catalogue.csv")
+    ingest(
+        ingest_config(),
+        clip_config(),
+        raw=tmp_path / "raw",
+        fields=tmp_path / "fields.zarr",
+        catalogue=tmp_path / "catalogue",
+        resume=tmp_path / "state",
+    )
     back = Field.open(tmp_path / "fields.zarr")
     np.testing.assert_array_equal(back.frames(0, 4), field.frames(0, 4))
     assert (back.step, back.units) == (field.step, field.units)

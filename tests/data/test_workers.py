@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from archives import outputs, run
+from samples import raw_dataset
+
+from physicnet.data import workers
+from physicnet.data.workers import Cluster, Here, workers_at
+from physicnet.fields import DataError
+
+
+def test_here_tasks_are_done_in_order() -> None:
+    with workers_at(None) as crew:
+        assert isinstance(crew, Here)
+        assert list(crew.each(abs, [-1, 2, -3])) == [(-1, 1), (2, 2), (-3, 3)]
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    with (
+        pytest.raises(
+            DataError, match=r"no scheduler of a cluster answers at ingest\.cluster = 'tcp://127\.0\.0\.1:1'"
+        ),
+        workers_at("tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_two_workers_of_a_cluster_give_the_same_bytes(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    for index, name in enumerate("ab"):
+        raw_dataset(7, first=7 * index, seed=index).to_netcdf(raw / f"{name}.nc")
+    (raw / "c.nc").write_text("<html>")
+    monkeypatch.setattr("physicnet.fields.SHARD_BYTES", 3 * 4 * 6 * 9)
+    run(raw, coarsen=2)
+    places = []
+    real = Cluster.each
+
+    def each(self: Cluster, function: object, tasks: object) -> object:
+        places.append(len(self._client.scheduler_info()["workers"]))  # type: ignore[attr-defined]
+        return real(self, function, tasks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Cluster, "each", each)
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, memory_limit=0
+    ) as cluster:
+        run(raw, tmp_path / "cluster", coarsen=2, cluster=cluster.scheduler_address)
+    assert places == [2, 2]
+    assert outputs(tmp_path / "cluster") == outputs(raw.parent)
