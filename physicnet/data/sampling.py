@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from physicnet.data.activity import Frame
 from physicnet.data.normalize import Segments
 from physicnet.drawing import INK, MISSING, Grid, draw_image, drawing_style, observed_box, ramp, scale_bar
-from physicnet.fields import Field
+from physicnet.fields import Field, format_time
 
 MOST_BARS = 240  # along time; of a longer record, several frames share one
 SEEN = "#1c7ed6"
@@ -86,8 +86,8 @@ def sampling_figure(field: Field, splits: Mapping[str, Segments], table: pd.Data
     height, width = moved.of_cells[box].shape
     training = table[table["split"] == "train"]
     with drawing_style():
-        figure = Figure((10.5, 3.0 * height / width + 3.3), layout="constrained")
-        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[3.0 * height / width + 0.4, 2.9]))
+        figure = Figure((10.5, 3.0 * height / width + 3.6), layout="constrained")
+        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[3.0 * height / width + 0.7, 2.9]))
         maps = upper.subplots(1, 3)
         shares = {
             level: _share(training[training["level"] == level], field.shape[2:])[box] for level in ("global", "local")
@@ -137,7 +137,7 @@ def _draw_time(
     seen = frames_seen(clips[clips["split"] == "train"], num_frames)
     bars = np.add.reduceat(seen, lefts) / np.diff([*lefts, num_frames])
     axes.bar(lefts, bars, width=apart, align="edge", color=SEEN, alpha=0.75, lw=0)
-    axes.set(xlim=(0, num_frames), ylabel="training views that show the frame", xlabel="frame, and its time (UTC)")
+    axes.set(xlim=(0, num_frames), ylabel="training views of it", xlabel="frame, and its time")
     axes.yaxis.label.set_color(SEEN)
     for part, name in NAMES.items():
         number = int((clips["split"] == part).sum())
@@ -146,11 +146,10 @@ def _draw_time(
         axes.axvspan(before[-1][1], after[0][0], facecolor="none", edgecolor=MISSING, hatch="////", lw=0, zorder=0)
     line = axes.twinx()
     line.plot(np.arange(num_frames) + 0.5, change, color=INK, lw=1.3)
-    line.set(ylabel="mean change of the frame (std)", ylim=(0, 1.1 * np.nanmax(change) or 1.0))
+    line.set(ylabel="its mean change (std)", ylim=(0, 1.1 * np.nanmax(change) or 1.0))
     line.spines["right"].set_visible(True)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    times = np.datetime_as_string(field.times, unit="m")
-    axes.xaxis.set_major_formatter(lambda frame, _: _label(int(frame), times))
+    axes.xaxis.set_major_formatter(lambda frame, _: _label(int(frame), field.times))
 
 
 def _mark_part(axes: Axes, segments: Segments, text: str) -> None:
@@ -166,5 +165,5 @@ def _label(frame: int, times: np.ndarray) -> str:
     """Return the frame's number over its time; of frames beyond the store, which are the test part's, the number."""
     if not 0 <= frame < len(times):
         return f"{frame}\n"
-    day, clock = str(times[frame]).split("T")
-    return f"{frame}\n{day}\n{clock}" if frame == 0 else f"{frame}\n{clock}"
+    day, clock = format_time(times[frame]).split("T")
+    return f"{frame}\n{day}\n{clock[:5]}" if frame == 0 else f"{frame}\n{clock[:5]}"
