@@ -30,7 +30,7 @@ RATE = {
     "valid_max": None,
 }
 SMALL = {
-    "ingest": {"variables": [RATE], "coarsen": 1},
+    "ingest": {"pattern": "*.nc", "variables": [RATE], "coarsen": 1},
     "clip": {"frames_in": 3, "frames_out": 3},
     "normalize": {
         "gap": 2,

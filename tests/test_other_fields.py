@@ -1,4 +1,4 @@
-"""The stages on fields that are no radar rain: signed, hourly, two at once, with a strong cycle of the day."""
+"""The stages on fields that are no radar rain: signed, hourly, two at once, in a calendar without leap days."""
 
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def record() -> Field:
         for seed in (1, 2)
     ]
     day = 8 * np.sin(np.arange(240) / 24 * 2 * np.pi)[:, None, None] * rng.uniform(0.8, 1.2, (24, 32))
-    times = np.datetime64("2019-03-01", "ns") + np.arange(240) * np.timedelta64(1, "h")
+    times = xr.date_range("2020-02-25", periods=240, freq="h", calendar="noleap", use_cftime=True)
     latitude, longitude = 58 - 0.25 * np.arange(24), -10 + 0.25 * np.arange(32)
     dims = ("time", "latitude", "longitude")
     return Field(
@@ -83,8 +83,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record().save(folder / "fields.zarr")
     fitted = {"statistics": folder / "statistics.json", "maps": folder / "maps.safetensors"}
     normalized, crops, codebook = (folder / name for name in ("normalized.zarr", "crops.csv", "codebook.safetensors"))
+    drawn = {"statistics": fitted["statistics"], "crops": crops, "figure": folder / "crops.png"}
     normalize(chosen.normalize, chosen.clip, fields=folder / "fields.zarr", normalized=normalized, **fitted)
-    draw_crops(chosen.crops, chosen.clip, normalized=normalized, statistics=fitted["statistics"], crops=crops)
+    draw_crops(chosen.crops, chosen.clip, normalized=normalized, **drawn)
     shared = (chosen.clip, chosen.model, chosen.machine)
     inputs = {"normalized": normalized, "crops": crops, "codebook": codebook, **fitted, "report": lambda *_: None}
     traces = {"history": folder / "history.csv", "resume": folder / "resume"}

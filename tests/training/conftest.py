@@ -106,5 +106,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         activity_exponent=1.0,
         coverage_exponent=0.0,
     )
-    draw_crops(draws, CLIP, **data.paths, figure=folder / "crops.png")
+    drawn = {"crops": data.crops, "figure": folder / "crops.png"}
+    draw_crops(draws, CLIP, normalized=data.normalized, statistics=data.statistics, **drawn)
     return data
