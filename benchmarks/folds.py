@@ -100,9 +100,8 @@ def errors(forecasters: list[Forecaster], record: Field, block: range, params: P
         for name, frames in case.forecasts.items():
             for channel, variable in enumerate(record.variables):
                 sums = error_sums(frames[:, channel], case.truth[:, channel])
-                rows.append(
-                    pd.DataFrame({"model": name, "variable": variable} | sums).rename_axis("lead").reset_index()
-                )
+                leads = {"lead": np.arange(1, len(frames) + 1)}
+                rows.append(pd.DataFrame({"model": name, "variable": variable} | leads | sums))
     total = pd.concat(rows).groupby(["model", "variable", "lead"], sort=False).sum()
     return pd.DataFrame(
         {
