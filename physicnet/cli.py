@@ -58,8 +58,7 @@ def inspect(paths: Annotated[list[Path], typer.Argument(help="files, or folders"
     from physicnet.data import inspection
     from physicnet.data.summary import print_inspection
 
-    params = load_params(Path("params.yaml"))
-    result = inspection.inspect(params.ingest, params.clip, paths)
+    result = inspection.inspect(load_params(Path("params.yaml")), paths)
     print_inspection(result, Console())
     if result.catalogue.num_refused:
         raise typer.Exit(1)

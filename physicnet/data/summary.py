@@ -6,7 +6,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from physicnet.data.catalogue import ABSENT, Catalogue
-from physicnet.data.inspection import Inspection, suggestion
+from physicnet.data.inspection import ENDINGS, Inspection, suggestion
 from physicnet.data.judge import ACCEPTED, DUPLICATE, QUARANTINED, SUPERSEDED
 
 SHOWN = 20  # rows of a table; the files of the catalogue hold all
@@ -32,11 +32,27 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     _print_table(console, files, ["path", "status", "variables", "shape", "first", "last", "step_seconds"])
     _print_table(console, files, ["path", "missing", "invalid", "min", "max"])
     print_summary(inspection.catalogue, console)
-    if not inspection.as_in_params:
-        console.print("None has a variable of ingest.variables, so they were read with those they have.")
-    if inspection.variables:
-        console.print("Parameters that suit them (params.yaml; thresholds: choose the events that matter to you):")
+    for line in _remarks(inspection):
+        console.print(Text(line), soft_wrap=True)
+    if inspection.suited:
+        console.print("Parameters that suit them, in the place of those in params.yaml:")
+        console.print("(thresholds: choose the events that matter to you)")
         console.print(Text(suggestion(inspection)), soft_wrap=True)
+
+
+def _remarks(inspection: Inspection) -> list[str]:
+    present = inspection.params.ingest.pattern
+    lines = [f"Left out: {name}: {reason}" for name, reason in inspection.left_out.items()]
+    if not inspection.suited and not inspection.left_out:
+        lines.append("No file that can be opened has a variable on two dimensions.")
+    if inspection.pattern != present:
+        lines.append(
+            f"Not all of them match ingest.pattern, {present!r}; in a folder where none does, all that end in "
+            f"{', '.join(ENDINGS)} were looked at."
+        )
+    if not inspection.as_in_params:
+        lines.append("None has a variable of ingest.variables, so they were read with those they have.")
+    return lines
 
 
 def _print_table(console: Console, rows: pd.DataFrame, columns: list[str]) -> None:
@@ -44,7 +60,8 @@ def _print_table(console: Console, rows: pd.DataFrame, columns: list[str]) -> No
         return
     table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in rows[columns].head(SHOWN).itertuples(index=False):
-        table.add_row(*(Text(str(value), style=STYLES.get(str(value), "default")) for value in row))
+        texts = ("" if pd.isna(value) else str(value) for value in row)
+        table.add_row(*(Text(text, style=STYLES.get(text, "default")) for text in texts))
     console.print(table)
     if len(rows) > SHOWN:
         console.print(f"and {len(rows) - SHOWN} more, in the files of the catalogue")

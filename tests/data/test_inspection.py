@@ -1,28 +1,118 @@
+import os
 from pathlib import Path
 
 import netCDF4
+import numpy as np
 import pytest
+import xarray as xr
 import yaml
-from archives import fates
-from dialects import VALUES, add, fill
+from archives import fates, reason
+from dialects import VALUES, add, fill, write
 from rich.console import Console
-from samples import clip_config, ingest_config, raw_dataset, variable
+from samples import raw_dataset, variable
 
+from physicnet.config import Params, load_params
 from physicnet.data.inspection import Inspection, discover, inspect, steps_for, suggestion
+from physicnet.data.sources import Source
 from physicnet.data.summary import SHOWN, print_inspection
 from physicnet.fields import DataError
 
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+WHOLE = ("transforms", "standardize", "thresholds")  # mappings that are replaced, not merged
+
+
+def with_rate(**changes: object) -> Params:
+    """The repository's parameters for the files of `raw_dataset`."""
+    content = yaml.safe_load(PARAMS.read_text())
+    content["ingest"] |= {"pattern": "*.nc", "variables": [variable()], "coarsen": 1} | changes
+    channels = [one["channel"] or one["name"] for one in content["ingest"]["variables"]]
+    content["normalize"] |= {"transforms": {name: [] for name in channels}}
+    content["normalize"] |= {"standardize": dict.fromkeys(channels, "global")}
+    content["evaluate"]["thresholds"] = {name: [7.5] for name in channels}
+    return Params.model_validate(content)
+
 
 def look(*paths: Path, **changes: object) -> Inspection:
-    return inspect(ingest_config(**changes), clip_config(), paths)
+    return inspect(with_rate(**changes), paths)
 
 
 def printed(inspection: Inspection) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console.quiet = False
+    console = Console(width=200)
     with console.capture() as capture:
         print_inspection(inspection, console)
     return capture.get()
+
+
+def discovered(path: Path) -> list[tuple[object, ...]]:
+    found = [candidate.settings for candidate in discover(Source(path.name, path, path.parent))]
+    return [(one.name, one.channel, one.units, one.file_units, one.select) for one in found]
+
+
+def pasted(text: str, folder: Path, over: Path = PARAMS) -> Params:
+    """Parameters, the repository's at first, with the suggestion pasted over them, as a user would, and loaded."""
+
+    def put(new: dict, present: dict) -> None:
+        for key, value in new.items():
+            if isinstance(value, dict) and key not in WHOLE:
+                put(value, present[key])
+            else:
+                present[key] = value
+
+    content = yaml.safe_load(over.read_text())
+    put(yaml.safe_load(text), content)
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    return load_params(folder / "params.yaml")
+
+
+def rain(path: Path) -> None:
+    raw_dataset(height=40, width=50).rename(rate="rain").to_netcdf(path / "a.nc")
+
+
+def temperature(path: Path) -> None:
+    (raw_dataset() + 270).rename(rate="t2m").assign_coords(raw_dataset().coords).to_netcdf(path / "2019.nc4")
+    with netCDF4.Dataset(path / "2019.nc4", "a") as file:
+        file["t2m"].units = "K"
+
+
+def groups(path: Path) -> None:
+    (path / "deep").mkdir()
+    with netCDF4.Dataset(path / "deep" / "a.h5", "w") as file:
+        for name in ("A", "B"):
+            fill(file.createGroup(name), name="p", units="Pa")
+
+
+def levels(path: Path) -> None:
+    axes = {"level": np.array([500.0, 850.0]), "time": 5 * np.arange(4), "lat": np.arange(3.0), "lon": np.arange(5.0)}
+    values = np.stack([VALUES, VALUES - 100], axis=1)
+    write(path / "a.nc", values, ("time", "level", "lat", "lon"), name="w", units="m s-1", axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("files", "pattern", "channels", "transforms", "train", "crops"),
+    [
+        (rain, "*.nc", ["rain"], ["power"], (2.0, True), (50, 32)),
+        (temperature, "*.nc4", ["t2m"], [], (1.0, False), (9, 4)),
+        (groups, "**/*.h5", ["A_p", "B_p"], [], (1.0, False), (5, 3)),
+        (levels, "*.nc", ["w"], [], (1.0, False), (5, 3)),
+    ],
+)
+def test_the_suggestion_pasted_into_params_yaml_reads_the_files(
+    raw: Path, tmp_path: Path, files, pattern: str, channels: list[str], transforms: list[str], train, crops
+) -> None:
+    files(raw)
+    params = pasted(suggestion(inspect(load_params(PARAMS), [raw])), tmp_path)
+    assert params.ingest.pattern == pattern
+    assert params.ingest.coarsen == 1
+    assert [one.channel for one in params.ingest.variables] == channels
+    assert [step.kind for steps in params.normalize.transforms.values() for step in steps] == transforms
+    assert (params.train.rescale, params.train.mirror) == train
+    assert (params.crops.view, params.crops.window) == crops
+    again = inspect(params, [raw])
+    assert set(fates(again.catalogue).values()) == {"accepted"}
+    assert pasted(suggestion(again), tmp_path, tmp_path / "params.yaml") == params
+    frames = again.catalogue.frames
+    for (event,) in params.evaluate.thresholds.values():
+        assert frames["min"].min() < event < frames["max"].max()
 
 
 def test_files_and_folders_are_looked_at_as_ingest_would_and_stay_alone(raw: Path) -> None:
@@ -46,25 +136,139 @@ def test_files_without_the_variables_of_the_parameters_are_read_with_their_own(r
     assert "they were read with those they have" in printed(found)
 
 
-def test_the_suggestion_can_be_pasted_into_the_parameters(raw: Path) -> None:
+def test_a_folder_without_a_match_is_looked_through_and_a_pattern_suggested(raw: Path) -> None:
+    (raw / "2019").mkdir()
+    (raw / "read.me").write_text("mine")
+    raw_dataset().to_netcdf(raw / "2019" / "a.nc")
+    raw_dataset(first=7).to_netcdf(raw / "b.H5", engine="netcdf4")
+    found = look(raw, pattern="radar_*.nc")
+    assert list(fates(found.catalogue)) == [str(raw / "2019" / "a.nc"), str(raw / "b.H5")]
+    assert found.pattern == "**/*.[Hn]*"
+    assert {path.name for path in raw.glob(found.pattern) if path.is_file()} == {"a.nc", "b.H5"}
+    assert "Not all of them match ingest.pattern, 'radar_*.nc'" in printed(found)
+    assert "Not all of them match" not in printed(look(raw, pattern="**/*.[Hn]*"))
+
+
+def test_a_file_without_an_ending_gets_a_pattern_for_any_name(raw: Path) -> None:
+    for name in ("a.nc", "b"):
+        raw_dataset().to_netcdf(raw / name, engine="netcdf4")
+    assert look(raw / "b").pattern == "*"
+    assert look(raw / "a.nc", raw / "b").pattern == "*"
+
+
+def test_a_folder_without_data_is_refused(raw: Path) -> None:
+    (raw / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"no file in .*raw matches ingest.pattern = '\*\.nc', and none ends in \.nc,"):
+        look(raw)
+
+
+def test_entries_of_the_parameters_that_match_are_kept(raw: Path) -> None:
+    raw_dataset().rename(rate="rain").assign(other=raw_dataset()["rate"]).to_netcdf(raw / "a.nc")
+    ours = variable("rain", "m s-1", channel="mine", valid_max=9.0)
+    sections = yaml.safe_load(suggestion(look(raw, variables=[ours, variable("gone")], coarsen=2)))
+    assert sections["ingest"] == {"pattern": "*.nc", "variables": [ours], "coarsen": 2}
+    assert sections["normalize"] == {"transforms": {"mine": []}, "standardize": {"mine": "global"}}
+    assert sections["evaluate"] == {"thresholds": {"mine": [7.5]}}
+    assert "train" not in sections
+
+
+def test_entries_of_the_parameters_that_the_files_contradict_are_found_anew(raw: Path) -> None:
     raw_dataset().to_netcdf(raw / "a.nc")
-    text = suggestion(look(raw, variables=[variable("other", "K")]))
-    sections = yaml.safe_load(text)
-    assert sections["ingest"] == {"variables": [variable("rate", "mm h-1", channel="rate")], "coarsen": 1}
-    assert sections["normalize"] == {
-        "transforms": {"rate": [{"kind": "power", "exponent": 0.8}]},
-        "standardize": {"rate": "global"},
-    }
-    assert 0 < sections["evaluate"]["thresholds"]["rate"][0] < float(raw_dataset()["rate"].max())
-    assert "kind: power, exponent: 0.8" in printed(look(raw))
+    found = look(raw, variables=[variable("rate", "K")])
+    assert "cannot be converted to 'K'" in reason(found.catalogue, str(raw / "a.nc"))
+    sections = yaml.safe_load(suggestion(found))
+    assert sections["ingest"]["variables"] == [variable("rate", "mm h-1", channel="rate")]
+    assert sections["evaluate"]["thresholds"]["rate"][0] > 0
+
+
+def test_what_cannot_be_read_is_left_out_and_does_not_hide_the_rest(raw: Path) -> None:
+    one = raw_dataset().assign(mask=(("north", "east"), np.ones((6, 9)), {"units": "1"}))
+    coarse = xr.DataArray(np.ones((7, 3, 4)), dims=("time", "row", "column"), attrs={"units": "K"})
+    one.assign(coarse=coarse).to_netcdf(raw / "a.nc")
+    found = look(raw, variables=[variable("other")])
+    assert [candidate.settings.name for candidate in found.suited] == ["rate"]
+    assert fates(found.catalogue) == {str(raw / "a.nc"): "accepted"}
+    text = printed(found)
+    assert "Left out: mask: variable mask has no axis of time" in text
+    assert "Left out: coarse: coarse has the dimensions" in text
+
+
+def test_files_without_any_field_are_told_so(raw: Path) -> None:
+    xr.Dataset({"series": ("time", np.arange(4.0))}).to_netcdf(raw / "a.nc")
+    text = printed(look(raw))
+    assert "No file that can be opened has a variable on two dimensions." in text
+    assert "Parameters that suit" not in text
 
 
 @pytest.mark.parametrize(
-    ("units", "lowest", "kinds"),
-    [("kg m-2 s-1", 0.0, ["power"]), ("mm h-1", -1.0, []), ("K", 200.0, []), ("what?", 0.0, [])],
+    ("attributes", "units", "file_units", "note"),
+    [
+        ({"units": None}, "1", "1", "# rate: the file tells no units, and 1 stands for them"),
+        ({"units": "what?"}, "1", "1", "# rate: its units, 'what?', cannot be understood, and 1 stands for them"),
+        ({"units": None, "Unit": "K"}, "K", "K", "# rate: the file gives 'K' as Unit, not as units; check"),
+    ],
 )
-def test_only_rates_that_are_never_negative_get_a_power(units: str, lowest: float, kinds: list[str]) -> None:
-    assert [step["kind"] for step in steps_for(units, lowest)] == kinds
+def test_units_that_the_file_does_not_tell_must_be_checked(
+    raw: Path, attributes: dict, units: str, file_units: str, note: str
+) -> None:
+    write(raw / "a.nc", **attributes)
+    found = look(raw, variables=[variable("other")])
+    assert fates(found.catalogue) == {str(raw / "a.nc"): "accepted"}
+    (entry,) = yaml.safe_load(suggestion(found))["ingest"]["variables"]
+    assert (entry["units"], entry["file_units"]) == (units, file_units)
+    assert note in printed(found)
+
+
+def test_the_first_value_of_a_further_dimension_is_taken_and_told(raw: Path) -> None:
+    levels(raw)
+    assert discovered(raw / "a.nc") == [("w", "w", "m s-1", None, {"level": 500.0})]
+    assert "# w: level 500 is the first of several; take the one you want" in printed(look(raw))
+
+
+def test_a_further_dimension_without_coordinate_is_counted(raw: Path) -> None:
+    write(raw / "a.nc", np.stack([VALUES, VALUES]), ("member", "time", "lat", "lon"))
+    assert discovered(raw / "a.nc") == [("rate", "rate", "mm h-1", None, {"member": 0.0})]
+
+
+def test_what_has_two_times_is_left_to_the_reader_to_refuse(raw: Path) -> None:
+    with netCDF4.Dataset(raw / "a.nc", "w") as file:
+        fill(file)
+        add(file, "again", np.arange(3), ("lat",), units="hours since 2020-01-01")
+    found = look(raw, variables=[variable("other")])
+    assert "several axes of time" in found.left_out["rate"]
+
+
+@pytest.mark.parametrize(
+    ("units", "names", "lowest", "kinds"),
+    [
+        ("kg m-2 s-1", "pr precipitation_flux None", 0.0, ["power"]),
+        ("mm h-1", "rain_rate", 0.0, ["power"]),
+        ("mm h-1", "R None Snowfall rate", 0.0, ["power"]),
+        ("mm h-1", "rain_rate", -1.0, []),
+        ("m s-1", "wind_speed", 0.0, []),
+        ("m s-1", "terrain_velocity", 0.0, []),
+        ("kg m-2 s-1", "evaporation", 0.0, []),
+        ("K", "rain_temperature", 200.0, []),
+    ],
+)
+def test_only_rain_rates_that_are_never_negative_get_a_power(
+    units: str, names: str, lowest: float, kinds: list[str]
+) -> None:
+    assert [step["kind"] for step in steps_for(units, names, lowest)] == kinds
+
+
+def test_an_event_lies_within_a_narrow_range(raw: Path) -> None:
+    write(raw / "a.nc", 101325 + VALUES / 60, dtype="f8", units="Pa")
+    sections = yaml.safe_load(suggestion(look(raw, variables=[variable("other")])))
+    assert sections["evaluate"]["thresholds"] == {"rate": [pytest.approx(101325 + 59 / 120, abs=0.01)]}
+
+
+def test_a_constant_is_its_own_event_and_what_is_missing_has_none(raw: Path) -> None:
+    with netCDF4.Dataset(raw / "a.nc", "w") as file:
+        fill(file, 0 * VALUES + 3, name="constant")
+        fill(file, 0 * VALUES + np.nan, name="missing")
+    sections = yaml.safe_load(suggestion(look(raw, variables=[variable("other")])))
+    assert sections["evaluate"]["thresholds"] == {"constant": [3.0], "missing": []}
 
 
 def test_variables_in_groups_are_found_and_what_only_describes_them_is_not(raw: Path) -> None:
@@ -74,18 +278,36 @@ def test_variables_in_groups_are_found_and_what_only_describes_them_is_not(raw: 
         for name in ("lat2d", "lon2d"):
             add(group, name, VALUES[0], ("lat", "lon"), units="degree")
         add(group, "quality", VALUES[0], ("lat", "lon"))
-    assert [(found.name, found.channel, found.units, found.file_units) for found in discover(raw / "a.nc")] == [
-        ("radar/low/rate", "rate", "mm h-1", None),
-        ("radar/low/quality", "quality", "1", "1"),
+        add(group, "sst", VALUES[0], ("lat", "lon"), units="degree_C")
+        add(group, "latitude", VALUES[0], ("lat", "lon"), units="Degrees_North")
+        add(group, "valid", VALUES[0], ("lat", "lon"), units="hours since 2020-01-01")
+    assert discovered(raw / "a.nc") == [
+        ("radar/low/rate", "rate", "mm h-1", None, {}),
+        ("radar/low/quality", "quality", "1", "1", {}),
+        ("radar/low/sst", "sst", "degree_C", None, {}),
     ]
+
+
+def test_channels_stay_apart_even_from_names_that_look_like_groups(raw: Path) -> None:
+    with netCDF4.Dataset(raw / "a.nc", "w") as file:
+        fill(file, name="A_p")
+        for name in ("A", "B"):
+            fill(file.createGroup(name), name="p")
+    channels = {one.settings.name: one.settings.channel for one in look(raw).suited}
+    assert channels == {"A_p": "A_p", "A/p": "A_p_", "B/p": "B_p"}
 
 
 def test_nothing_is_discovered_in_what_is_no_netcdf(raw: Path) -> None:
     (raw / "a.nc").write_text("<html>")
-    assert discover(raw / "a.nc") == []
+    assert discovered(raw / "a.nc") == []
     found = look(raw)
     assert fates(found.catalogue) == {str(raw / "a.nc"): "quarantined"}
     assert "Parameters that suit" not in printed(found)
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(raw: Path) -> None:
+    os.mkfifo(raw / "a.nc")
+    assert "no regular file" in reason(look(raw / "a.nc").catalogue, str(raw / "a.nc"))
 
 
 def test_a_long_list_is_cut_and_says_so(raw: Path) -> None:
