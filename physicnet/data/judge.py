@@ -21,7 +21,9 @@ ACCEPTED, DUPLICATE, SUPERSEDED, QUARANTINED = "accepted", "duplicate", "superse
 
 
 FRAME_COLUMNS = ("frame", "time", "variable", "observed", "invalid", "min", "max", "digest", "file", "status", "reason")
-SHOWN = 5  # reasons in a message
+SHOWN = 5  # reasons, or steps, in a message
+DAY = 86_400_000  # milliseconds
+MONTH = 28 * DAY  # the shortest
 
 
 class Cadence(NamedTuple):
@@ -100,6 +102,7 @@ def judge(config: IngestConfig, found: Sequence[Survey | Refusal]) -> Verdict:
     names, calendar = [survey.source.name for survey in surveys], surveys[0].calendar
     all_frames = pd.concat(frames, ignore_index=True).assign(status=ACCEPTED, reason="")
     all_frames = quarantine_invalid(all_frames, config.max_invalid)
+    all_frames = quarantine_without_step(all_frames)
     all_frames = resolve_repetitions(all_frames, names, calendar, config.on_conflict)
     all_frames = quarantine_off_beat(all_frames)
     times = np.unique(all_frames.loc[all_frames["status"] == ACCEPTED, "time"].to_numpy())
@@ -150,6 +153,44 @@ def quarantine_invalid(frames: pd.DataFrame, max_invalid: float) -> pd.DataFrame
     frames = _marked(frames, empty, QUARANTINED, "the file has no valid value of " + frames["variable"])
     because = "a share of " + shares + f" of its values is outside the valid range, above {max_invalid:g}"
     return _marked(frames, invalid, QUARANTINED, because)
+
+
+def quarantine_without_step(frames: pd.DataFrame) -> pd.DataFrame:
+    """Quarantine whole files whose frames are at unequal steps, most of them off the beat, such as those of months.
+
+    The few that are on the beat are there by chance. If all files together are at such steps, of a month or more, all
+    files are meant: a file for each month has no step of its own.
+    """
+    held = frames[frames["status"] == ACCEPTED]
+    times = np.unique(held["time"].to_numpy())
+    if len(times) < 2:
+        return frames
+    beat = cadence_of(times)
+    if np.diff(times).min() >= MONTH and _is_without_step(times, beat):
+        return _marked(frames, frames["status"] == ACCEPTED, QUARANTINED, _unequal(times))
+    for file, group in held.groupby("file"):
+        its = np.unique(group["time"].to_numpy())
+        if _is_without_step(its, beat):
+            frames = _marked(frames, frames["file"] == file, QUARANTINED, _unequal(its))
+    return frames
+
+
+def _is_without_step(times: Int64[np.ndarray, "t"], beat: Cadence) -> bool:
+    off = np.count_nonzero((times - beat.phase) % beat.step)
+    return bool(2 * off > len(times)) and len(np.unique(np.diff(times))) > 1
+
+
+def _unequal(times: Int64[np.ndarray, "t"]) -> str:
+    steps = np.unique(np.diff(times))
+    unit, length = ("days", DAY) if steps[0] >= DAY else ("s", 1000)
+    shown = ", ".join(f"{step / length:g}" for step in steps[:SHOWN])
+    more = f" and {len(steps) - SHOWN} more lengths" if len(steps) > SHOWN else ""
+    months = steps[0] >= MONTH and steps[-1] <= 31 * DAY
+    remedy = ", or give them a calendar of 360 days" if months else ""
+    return (
+        f"{'monthly ' if months else ''}frames have no constant step: they come {shown} {unit}{more} apart; resample "
+        f"them to one step{remedy}"
+    )
 
 
 def resolve_repetitions(frames: pd.DataFrame, names: Sequence[str], calendar: str, rule: str) -> pd.DataFrame:

@@ -85,3 +85,49 @@ def test_without_any_readable_file_there_is_no_record() -> None:
     broken = [Refusal(Source(name, Path(name), Path()), "is odd") for name in "abcdefg"]
     with pytest.raises(DataError, match=r"of 7 files 0 can be ingested.*a: is odd; .*e: is odd; and 2 more reasons$"):
         judge(ingest_config(), broken).check()
+
+
+def daily(name: str, days: list[int]) -> Survey:
+    return surveyed(name, [24 * 60 * day for day in days], "abcdefghijkl"[: len(days)])
+
+
+MONTHS = np.cumsum([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30]).tolist()
+MONTHLY = (
+    "monthly frames have no constant step: they come 28, 30, 31 days apart; resample them to one step, or give them a "
+    "calendar of 360 days"
+)
+
+
+def test_a_file_of_months_is_quarantined_as_a_whole_and_not_by_chance() -> None:
+    files = daily("a", MONTHS), daily("b", list(range(400, 484, 7)))
+    verdict = judge(ingest_config(), files)
+    assert statuses(*files) == ["q" * 12, "a" * 12]
+    assert verdict.frames["reason"].unique().tolist() == [MONTHLY, ""]
+
+
+def test_months_in_files_of_their_own_are_quarantined_alike() -> None:
+    files = [daily(f"{month:02}", [day]) for month, day in enumerate(MONTHS)]
+    assert statuses(*files) == ["q"] * 12
+    assert judge(ingest_config(), files).frames["reason"].unique().tolist() == [MONTHLY]
+
+
+def test_months_of_equal_length_are_in_order() -> None:
+    assert statuses(daily("a", [30 * month for month in range(12)])) == ["a" * 12]
+
+
+def test_unequal_steps_of_any_length_are_named() -> None:
+    files = surveyed("a", [1, 2, 4, 7, 11, 16, 22], "abcdefg"), surveyed("b", list(range(100, 200, 10)), "abcdefghij")
+    assert statuses(*files) == ["q" * 7, "a" * 10]
+    assert judge(ingest_config(), files).frames["reason"][0] == (
+        "frames have no constant step: they come 60, 120, 180, 240, 300 s and 1 more lengths apart; resample them to "
+        "one step"
+    )
+
+
+def test_a_few_late_frames_put_out_no_file() -> None:
+    assert statuses(surveyed("a", [0, 5, 10, 16, 20], "abcde")) == ["aaaqa"]
+
+
+def test_a_file_without_a_step_takes_no_frame_from_another() -> None:
+    files = surveyed("a", list(range(0, 100, 10)), "abcdefghij"), surveyed("b", [10, 12, 15], "uvw")
+    assert statuses(*files) == ["a" * 10, "qqq"]
