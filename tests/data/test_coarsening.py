@@ -47,3 +47,30 @@ def test_what_is_left_over_is_cut_off_and_the_mean_stays(factor: int) -> None:
     expected = grid["rate"].values[:, : 6 // factor * factor, : 10 // factor * factor].mean()
     np.testing.assert_allclose(coarse.mean(), expected, rtol=1e-6)
     assert coarse.shape == (2, 6 // factor, 10 // factor)
+
+
+@pytest.mark.parametrize(
+    ("longitudes", "expected"),
+    [
+        ([358.5, 359.5, 0.5, 1.5, 2.5, 3.5], [359, 1, 3]),
+        ([357.5, 358.5, 359.5, 0.5, 1.5, 2.5], [358, 0, 2]),
+        ([177, 178, 179, -179, -178, -177], [177.5, -180, -177.5]),
+        ([0, 1, 2, 3, 4, 5], [0.5, 2.5, 4.5]),
+        ([357, np.nan, 359, 1, np.nan, np.nan], [357, 0, np.nan]),
+    ],
+)
+@pytest.mark.parametrize("attributes", [{"units": "degrees_east"}, {"standard_name": "longitude"}])
+def test_longitudes_on_both_sides_of_the_seam_are_neighbours(
+    longitudes: list[float], expected: list[float], attributes: dict[str, str]
+) -> None:
+    grid = xr.Dataset({"rate": (PLANE, np.zeros((4, 6)))})
+    places = {"place": (PLANE, np.tile(longitudes, (4, 1)), attributes), "x": ("x", longitudes, attributes)}
+    coarse = coarsen(grid.assign_coords(places), PLANE, 2)
+    np.testing.assert_array_equal(coarse["x"], expected)
+    np.testing.assert_array_equal(coarse["place"], [expected, expected])
+    assert coarse["x"].attrs == attributes
+
+
+def test_what_is_no_longitude_has_no_seam() -> None:
+    grid = xr.Dataset({"rate": (PLANE, np.zeros((2, 2)))}, {"x": ("x", [359.0, 1.0], {"units": "km"})})
+    assert coarsen(grid, PLANE, 2)["x"] == 180
