@@ -6,9 +6,11 @@ import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from physicnet.fields import DataError
+
+EXAMPLE = "write one such as '*.nc', or '**/*.nc' for files in folders"
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,16 @@ def find_sources(raw: Path, pattern: str) -> list[Source]:
     """Return what in the folder matches the pattern, but for folders, in the order of names, numbers by their value.
 
     Raises:
-        DataError: if the folder cannot be listed, or nothing in it matches.
+        DataError: if the pattern is none of names in the folder, the folder cannot be listed, or nothing in it matches.
     """
-    root = raw.resolve()
+    root, parts = raw.resolve(), PurePath(pattern).parts
+    if not parts or ".." in parts or PurePath(pattern).is_absolute():
+        raise DataError(f"ingest.pattern {pattern!r} names no file in {raw}; {EXAMPLE}")
     try:
         os.scandir(root).close()
         found = [path for path in root.glob(pattern) if path.is_symlink() or not path.is_dir()]
+    except ValueError as error:
+        raise DataError(f"ingest.pattern {pattern!r} cannot be understood ({error}); {EXAMPLE}") from None
     except OSError as error:
         raise DataError(f"{raw} cannot be listed ({error.strerror}); make it a folder that you may read") from None
     if not found:

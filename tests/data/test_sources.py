@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,18 @@ def test_a_stamp_changes_with_the_file(raw: Path) -> None:
     path.write_bytes(b"three")
     assert stamp_of(path) != before
     assert sha256_of(path) == hashlib.sha256(b"three").hexdigest()
+
+
+@pytest.mark.parametrize("pattern", ["", ".", "/abs/*", "../raw/*.nc", "a/../*.nc"])
+def test_a_pattern_that_leads_out_of_the_folder_is_named(raw: Path, pattern: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"ingest\.pattern '{re.escape(pattern)}' names no file in .*raw; write one such"
+    ):
+        find_sources(raw, pattern)
+
+
+def test_a_pattern_that_cannot_be_understood_is_named(raw: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"ingest\.pattern 'a\*\*/b\.nc' cannot be understood \(.*\); write one such as"
+    ):
+        find_sources(raw, "a**/b.nc")

@@ -194,6 +194,13 @@ def test_a_clock_that_agrees_with_the_name_is_fine() -> None:
     assert len(times.of_frames(FILE, GRID, clock(310.0, "minutes since 2020-06-01"), PATTERN)) == 1
 
 
+def test_a_clock_of_another_calendar_that_agrees_with_the_name_is_fine() -> None:
+    told = clock(310.0, "minutes since 2020-06-01", calendar="noleap")
+    assert times.of_frames(FILE, GRID, told, PATTERN)[0].calendar == "noleap"
+    with pytest.raises(DataError, match=r"05:10:00 by its name, but of 2020-06-01T05:11:00 \(noleap\) by what it"):
+        times.of_frames(FILE, GRID, clock(311.0, "minutes since 2020-06-01", calendar="noleap"), PATTERN)
+
+
 def test_a_clock_that_contradicts_the_name_is_named() -> None:
     with pytest.raises(
         DataError, match=r"is of 2020-06-01T05:10:00 by its name, but of 2020-06-01T04:00:00 by what it"
