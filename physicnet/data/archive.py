@@ -21,7 +21,7 @@ from physicnet.data.progress import followed
 from physicnet.data.reading import blocks, opened, read, settings_of
 from physicnet.data.sources import Source, Stamp
 from physicnet.data.state import State
-from physicnet.data.survey import NOT_OF_A_FILE, Refusal, check_unchanged, reason_of
+from physicnet.data.survey import NOT_OF_A_FILE, Refusal, check_unchanged, refusal_of
 from physicnet.data.workers import Workers
 from physicnet.fields import DataError, Field, Part
 
@@ -45,7 +45,7 @@ class Shard:
 
     variable: VariableConfig
     part: Part
-    width: int
+    sizes: dict[str, int]  # of a whole frame, by the names of its rows and columns
     runs: tuple[Run, ...]
 
     @property
@@ -54,7 +54,11 @@ class Shard:
         return Path(self.variable.channel) / self.part.file
 
     def recipe(self, config: IngestConfig) -> list[object]:
-        """Return what decides the bytes of the file, wherever in the record it lies."""
+        """Return what decides the bytes of the file, wherever in the record it lies.
+
+        The names of rows and columns tell whether the variable is turned: all are as the first one that a file holds,
+        and which are read is not in the variable's own settings.
+        """
         frames, rows = self.part.frames, self.part.rows
         settings = config.model_dump(exclude={"variables", *NOT_OF_A_FILE}) | self.variable.model_dump()
         content = [(run.at, run.sha256, run.start, run.stop) for run in self.runs]
@@ -65,7 +69,7 @@ class Shard:
             frames.stop - frames.start,
             rows.start,
             rows.stop,
-            self.width,
+            list(self.sizes.items()),
             content,
         ]
 
@@ -119,11 +123,12 @@ def template(verdict: Verdict, config: IngestConfig) -> Field:
 
 def plan(verdict: Verdict, field: Field, config: IngestConfig) -> Iterator[Shard]:
     """Give the shards of the store."""
+    sizes = dict(zip(verdict.grid.dims, field.shape[2:], strict=True))
     for name in field.variables:
         origins = verdict.origins(name)
         for part in field.shards():
             runs = tuple(_runs(verdict, origins[part.frames]))
-            yield Shard(settings_of(config, name), part, field.shape[3], runs)
+            yield Shard(settings_of(config, name), part, sizes, runs)
 
 
 def _runs(verdict: Verdict, origins: Int64[np.ndarray, "t 2"]) -> Iterator[Run]:
@@ -138,14 +143,15 @@ def _runs(verdict: Verdict, origins: Int64[np.ndarray, "t 2"]) -> Iterator[Run]:
 def write_shard(shard: Shard, *, store: Path, config: IngestConfig, budget: Budget) -> Refusal | None:
     """Write one shard into the store; return the file that could not be read, if there is one."""
     frames, rows = shard.part.frames, shard.part.rows
-    values = np.full((frames.stop - frames.start, rows.stop - rows.start, shard.width), np.nan, np.float32)
+    _, width = shard.sizes.values()
+    values = np.full((frames.stop - frames.start, rows.stop - rows.start, width), np.nan, np.float32)
     for run in shard.runs:
         try:
             with opened(run.source, config) as dataset:
                 _fill(values, dataset[shard.variable.channel], run, shard, config.coarsen, budget)
             check_unchanged(run.source, run.stamp)
         except Exception as error:  # any, as in the survey: the file was readable then
-            return Refusal(run.source, reason_of(run.source, error), run.sha256)
+            return refusal_of(run.source, error, run.sha256)
     zarr.open_array(store / shard.variable.channel, mode="r+")[frames, rows] = values
     return None
 
@@ -166,5 +172,5 @@ def _fill(
             block, _ = read(array, slice(start, stop), slice(top * factor, bottom * factor), shard.variable, budget)
             at = run.at + start - run.start
             values[at : at + stop - start, top - rows.start : bottom - rows.start] = coarsen(
-                block, (str(row), str(column)), factor
+                block.reset_coords(drop=True), (str(row), str(column)), factor
             )

@@ -49,6 +49,31 @@ class Grid:
         return None
 
 
+class Grids:
+    """Grids, of which equal ones are held once: in two dimensions, the coordinates of one take megabytes."""
+
+    def __init__(self) -> None:
+        self._held: list[Grid] = []
+
+    def shared(self, grid: Grid) -> Grid:
+        """Return the grid held that equals this one to the bit; hold this one if there is none."""
+        for held in self._held:
+            if _identical(held, grid):
+                return held
+        self._held.append(grid)
+        return grid
+
+
+def _identical(one: Grid, other: Grid) -> bool:
+    if one.dims != other.dims or list(one.coordinates.coords) != list(other.coordinates.coords):
+        return False
+    if not one.coordinates.identical(other.coordinates):
+        return False
+    # Neither the types nor the sign of a zero are compared so far.
+    pairs = [(array.values, other.coordinates[name].values) for name, array in one.coordinates.coords.items()]
+    return all(a.dtype == b.dtype and (a.dtype == object or a.tobytes() == b.tobytes()) for a, b in pairs)
+
+
 def _sizes(grid: Grid) -> str:
     return " x ".join(f"{size} {dim}" for dim, size in zip(grid.dims, grid.shape, strict=True))
 

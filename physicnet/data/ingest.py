@@ -5,6 +5,7 @@ where it has stayed the same, so that new files cost what they bring.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from physicnet.config import ClipConfig, IngestConfig
 from physicnet.data.archive import write_archive
 from physicnet.data.budget import Budget
 from physicnet.data.catalogue import Catalogue
+from physicnet.data.grids import Grids
 from physicnet.data.judge import judge
 from physicnet.data.progress import followed
 from physicnet.data.sources import Source, find_sources
@@ -59,9 +61,11 @@ def ingest(
 def survey_all(
     sources: Sequence[Source], config: IngestConfig, *, budget: Budget, state: State | None, workers: Workers
 ) -> Found:
-    """Survey all files, and return the results in the order of the files."""
-    look = partial(survey, config=config, budget=budget, state=state)
-    found = dict(followed(workers.each(look, sources), len(sources), "looking through the files"))
+    """Survey all files, and return the results in the order of the files. Equal grids become one."""
+    look, grids = partial(survey, config=config, budget=budget, state=state), Grids()
+    found: dict[Source, Survey | Refusal] = {}
+    for source, result in followed(workers.each(look, sources), len(sources), "looking through the files"):
+        found[source] = replace(result, grid=grids.shared(result.grid)) if isinstance(result, Survey) else result
     return [found[source] for source in sources]
 
 

@@ -1,5 +1,6 @@
 """What one file holds: its hash, grid, times, and the statistics and content of each frame; or why it is refused."""
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from physicnet.fields import DataError
 
 # Parameters that change nothing in what one file holds.
 NOT_OF_A_FILE = ("pattern", "coarsen", "on_conflict", "max_invalid", "max_quarantined", "memory_limit", "cluster")
+# Errors of the machine: it lacks disk, open files or memory, and would for every other file too.
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +86,21 @@ def survey(source: Source, *, config: IngestConfig, budget: Budget, state: State
     """Read a file once from beginning to end; what was known of the same content under the same settings is reused.
 
     Whatever goes wrong with one file is a reason to refuse it and no reason to stop: files raise any error there is.
+
+    Raises:
+        OSError: if the state cannot be read or written, or the machine lacks disk or open files.
+        MemoryError: if memory does not suffice.
     """
-    sha256 = ""
     try:
         check_file(source)
-        stamp = stamp_of(source.path)
-        sha256 = sha256_of(source.path)
+        stamp, sha256 = stamp_of(source.path), sha256_of(source.path)
+    except Exception as error:
+        return refusal_of(source, error)
+    key = state.key("frames", sha256, config.model_dump(exclude=set(NOT_OF_A_FILE))) if state else ""
+    known = state.table(key) if state else None
+    try:
         with opened(source, config) as dataset:
-            frames, key = _frames_of(dataset, sha256, config, budget, state)
+            statistics = _statistics(dataset, config, budget) if known is None else known
             found = Survey(
                 source,
                 sha256,
@@ -98,12 +108,14 @@ def survey(source: Source, *, config: IngestConfig, budget: Budget, state: State
                 calendar_of(dataset[time_dimension(dataset)].values),
                 Grid.of(dataset),
                 Header.of(dataset),
-                frames,
+                _timed(statistics, dataset),
                 key,
             )
         check_unchanged(source, stamp)
     except Exception as error:
-        return Refusal(source, reason_of(source, error), sha256)
+        return refusal_of(source, error, sha256)
+    if state and known is None:
+        state.keep_table(key, statistics)
     return found
 
 
@@ -121,6 +133,18 @@ def check_unchanged(source: Source, stamp: Stamp) -> None:
         raise DataError("it changed while it was read; run again when it is complete")
 
 
+def refusal_of(source: Source, error: Exception, sha256: str = "") -> Refusal:
+    """Refuse a file for an error that came while it was read.
+
+    Raises:
+        Exception: the error itself if it is the machine's: the file may be in order.
+    """
+    for cause in (error, error.__cause__):  # libraries' errors are the cause of ours
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in OF_THE_MACHINE):
+            raise cause
+    return Refusal(source, reason_of(source, error), sha256)
+
+
 def reason_of(source: Source, error: Exception) -> str:
     """Put an error into words that are the same wherever the folder lies."""
     if isinstance(error, PermissionError):
@@ -131,21 +155,17 @@ def reason_of(source: Source, error: Exception) -> str:
     return text if isinstance(error, DataError) else f"it cannot be read ({type(error).__name__}: {text}); repair it"
 
 
-def _frames_of(
-    dataset: xr.Dataset, sha256: str, config: IngestConfig, budget: Budget, state: State | None
-) -> tuple[pd.DataFrame, str]:
-    key = state.key("frames", sha256, config.model_dump(exclude=set(NOT_OF_A_FILE))) if state else ""
-    known = state.table(key) if state else None
-    if known is None:
-        parts = [
-            frame_statistics(array, settings_of(config, str(name)), budget).assign(variable=str(name))
-            for name, array in dataset.data_vars.items()
-        ]
-        known = pd.concat(parts).sort_values("frame", kind="stable", ignore_index=True)
-        if state:
-            state.keep_table(key, known)
+def _statistics(dataset: xr.Dataset, config: IngestConfig, budget: Budget) -> pd.DataFrame:
+    parts = [
+        frame_statistics(array, settings_of(config, str(name)), budget).assign(variable=str(name))
+        for name, array in dataset.data_vars.items()
+    ]
+    return pd.concat(parts).sort_values("frame", kind="stable", ignore_index=True)
+
+
+def _timed(statistics: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
     times = to_milliseconds(dataset[time_dimension(dataset)].values)
-    return known.assign(time=times[known["frame"]]), key
+    return statistics.assign(time=times[statistics["frame"]])
 
 
 def frame_statistics(array: xr.DataArray, variable: VariableConfig, budget: Budget) -> pd.DataFrame:

@@ -42,7 +42,7 @@ class Cluster:
         futures = {self._client.submit(function, task, pure=False): task for task in tasks}
         done = as_completed(futures, with_results=True, loop=self._client.loop)  # type: ignore[no-untyped-call]
         for future, result in done:
-            yield futures[future], result
+            yield futures.pop(future), result  # the worker holds a result for as long as somebody has its future
 
 
 @contextmanager

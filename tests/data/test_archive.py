@@ -11,8 +11,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import xarray as xr
 from archives import contents, outputs, run
-from samples import ingest_config, raw_dataset
+from samples import ingest_config, raw_dataset, variable
 
 from physicnet.data import archive
 
@@ -72,13 +73,29 @@ def test_a_shard_that_somebody_has_changed_is_made_anew(raw: Path, place: str) -
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize(
     "changes",
-    [{"coarsen": 2}, {"variables": [{"name": "rate", "units": "m s-1", "valid_min": None, "valid_max": 1.0}]}],
+    [{"coarsen": 2}, {"variables": [variable("rate", "m s-1", valid_max=1.0)]}],
 )
 def test_other_parameters_use_no_old_shard(raw: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     raw_dataset(7).to_netcdf(raw / "a.nc")
     run(raw)
     run(raw, **changes)
     run(raw, tmp_path / "fresh", **changes)
+    assert outputs(raw.parent) == outputs(tmp_path / "fresh")
+
+
+def test_a_variable_whose_axes_are_turned_for_another_uses_no_old_shard(raw: Path, tmp_path: Path) -> None:
+    """The first variable decides which axis is that of rows, where the names of the axes do not."""
+    values = raw_dataset(3, 6, 6)["rate"].values
+    axes = {"time": raw_dataset(3)["time"].values}
+    both = {"a": (("time", "p", "q"), values), "b": (("time", "q", "p"), values)}
+    xr.Dataset(both, axes).to_netcdf(raw / "a.nc")
+    variables = [variable(name, "mm h-1", file_units="mm h-1") for name in "ab"]
+    turned, _ = run(raw, variables=variables)
+    np.testing.assert_array_equal(turned.dataset["b"], values.swapaxes(1, 2))
+    alone, _ = run(raw, variables=variables[1:])
+    assert alone.dataset["b"].dims == ("time", "q", "p")
+    np.testing.assert_array_equal(alone.dataset["b"], values)
+    run(raw, tmp_path / "fresh", variables=variables[1:])
     assert outputs(raw.parent) == outputs(tmp_path / "fresh")
 
 

@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from samples import raw_dataset
 
-from physicnet.data.grids import Grid
+from physicnet.data.grids import Grid, Grids
 
 
 def grid(**changes: object) -> Grid:
@@ -61,3 +61,27 @@ def test_another_grid_mapping_is_named() -> None:
         "its grid mapping projection is mercator, that of most frames stereographic"
     )
     assert grid().difference(grid(projection=note)) is None
+
+
+def test_equal_grids_are_held_once() -> None:
+    grids = Grids()
+    first = grids.shared(grid())
+    assert grids.shared(grid()) is first
+    assert grids.shared(first) is first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"east": (10.0 * np.arange(9)).astype(np.float32)},
+        {"east": xr.Variable("east", 10.0 * np.arange(9), {"units": "m"})},
+        {"east": xr.Variable("east", np.array([-0.0, *(10.0 * np.arange(1, 9))]), {"units": "km"})},
+        {"level": 500.0},
+    ],
+    ids=["type", "attribute", "sign of zero", "additional"],
+)
+def test_grids_that_differ_in_a_bit_are_held_apart(changes: dict[str, object]) -> None:
+    grids = Grids()
+    first, other = grids.shared(grid()), grid(**changes)
+    assert grids.shared(other) is other
+    assert grids.shared(grid()) is first

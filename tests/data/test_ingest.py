@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -13,9 +14,13 @@ from archives import contents, fates, outputs, reason, run
 from samples import STEP, clip_config, ingest_config, normalize_config, raw_dataset, variable
 
 from physicnet.config import IngestConfig
-from physicnet.data import reading
+from physicnet.data import archive, reading
+from physicnet.data.budget import Budget
+from physicnet.data.ingest import survey_all
 from physicnet.data.normalize import normalize, without_gaps
-from physicnet.data.sources import Source
+from physicnet.data.sources import Source, find_sources
+from physicnet.data.survey import Survey
+from physicnet.data.workers import Here
 from physicnet.fields import DataError, Field, format_time
 
 
@@ -389,3 +394,22 @@ def test_one_file_of_a_folder_is_a_source(raw: Path) -> None:
     raw_dataset().to_netcdf(raw / "a.nc")
     with reading.opened(Source("a.nc", raw / "a.nc", raw), ingest_config()) as dataset:
         assert dataset["rate"].shape == (7, 6, 9)
+
+
+def test_files_of_one_grid_hold_its_coordinates_once(raw: Path) -> None:
+    places = {"latitude": (("north", "east"), np.arange(54.0).reshape(6, 9), {"units": "degrees_north"})}
+    for name, first in (("a", 0), ("b", 7)):
+        raw_dataset(7, first=first).assign_coords(places).to_netcdf(raw / f"{name}.nc")
+    sources, budget = find_sources(raw, "*.nc"), Budget(2**20, 1)
+    one, other = survey_all(sources, ingest_config(), budget=budget, state=None, workers=Here())
+    assert isinstance(one, Survey)
+    assert isinstance(other, Survey)
+    assert other.grid is one.grid
+
+
+def test_a_full_disk_stops_the_run_and_refuses_no_file(raw: Path) -> None:
+    raw_dataset(7).to_netcdf(raw / "a.nc")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with patch.object(archive, "_fill", side_effect=full), pytest.raises(OSError, match="No space left on device"):
+        run(raw)
+    assert not (raw.parent / "fields.zarr").exists()

@@ -1,4 +1,7 @@
+import errno
+import os
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from physicnet.data import survey as module
 from physicnet.data.budget import Budget
 from physicnet.data.sources import Source
 from physicnet.data.state import State
-from physicnet.data.survey import Refusal, Survey, check_unchanged, frame_statistics, reason_of, survey
+from physicnet.data.survey import Refusal, Survey, check_unchanged, frame_statistics, reason_of, refusal_of, survey
 from physicnet.fields import DataError
 
 BUDGET = Budget(2**20, 1)
@@ -104,3 +107,37 @@ def test_a_vanished_file_is_named(raw: Path) -> None:
 )
 def test_reasons_are_the_same_wherever_the_folder_lies(error: Exception, expected: str) -> None:
     assert reason_of(Source("a.nc", Path("/raw/a.nc"), Path("/raw")), error) == expected
+
+
+@pytest.mark.parametrize("trouble", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), PermissionError(13, "no")])
+def test_a_state_that_cannot_be_written_refuses_no_file(raw: Path, trouble: OSError) -> None:
+    raw_dataset().to_netcdf(raw / "a.nc")
+    with patch.object(State, "keep_table", side_effect=trouble), pytest.raises(type(trouble), match=trouble.strerror):
+        survey(source(raw / "a.nc"), config=ingest_config(), budget=BUDGET, state=State(raw.parent / "state"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_an_error_of_the_machine_refuses_no_file(number: int) -> None:
+    wrapped = DataError("a.nc cannot be read as NetCDF")
+    wrapped.__cause__ = OSError(number, "of the machine")
+    for error in (wrapped.__cause__, wrapped):
+        with pytest.raises(OSError, match="of the machine"):
+            refusal_of(Source("a.nc", Path("/raw/a.nc"), Path("/raw")), error)
+
+
+def test_memory_that_does_not_suffice_refuses_no_file(raw: Path) -> None:
+    raw_dataset().to_netcdf(raw / "a.nc")
+    with (
+        patch.object(module, "frame_statistics", side_effect=MemoryError("all taken")),
+        pytest.raises(MemoryError, match="all taken"),
+    ):
+        survey(source(raw / "a.nc"), config=ingest_config(), budget=BUDGET, state=None)
+
+
+def test_an_error_of_the_file_refuses_it() -> None:
+    found = refusal_of(Source("a.nc", Path("/raw/a.nc"), Path("/raw")), OSError(errno.EIO, "bad sector"), "hash")
+    assert found == Refusal(
+        Source("a.nc", Path("/raw/a.nc"), Path("/raw")),
+        "it cannot be read (OSError: [Errno 5] bad sector); repair it",
+        "hash",
+    )
