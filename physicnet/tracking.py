@@ -29,6 +29,7 @@ EXPERIMENT = "physicnet"
 PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
 METRICS_PER_REQUEST = 1000  # limits of MLflow's server
 ENTRIES_PER_REQUEST = 100
+TURNS = 180  # seconds to wait for other processes; creating the store takes each of them some 40 on a busy machine
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -57,7 +58,7 @@ class Store:
     def _lock(self) -> FileLock:
         folder = self.home / ".physicnet"
         folder.mkdir(exist_ok=True)
-        return FileLock(folder / "tracking.lock", timeout=60)
+        return FileLock(folder / "tracking.lock", timeout=TURNS)
 
     @property
     def place(self) -> str:
