@@ -41,7 +41,7 @@ from physicnet.data.synthetic import Uniform, Waves, advected_field
 from physicnet.fields import Field
 from physicnet.machine import machine
 from physicnet.model.build import build
-from physicnet.normalization import Identity, Normalizer, Standardization
+from physicnet.normalization import Normalizer, Standardization
 from physicnet.training.joint import Joint
 
 HEIGHT, WIDTH = 1226, 760  # the Finnish radar composite at 1 km
@@ -179,7 +179,7 @@ class Model:
     """The default model and its optimiser; training steps as `training/loop.py` does them."""
 
     def __init__(self, params: Params, clips: ClipDataset) -> None:
-        normalizer = Normalizer((Standardization("rate", Identity(), 0.0, 1.0),))
+        normalizer = Normalizer((Standardization("rate", (), 0.0, 1.0),))
         self._params = params
         with machine(params.machine) as self._machine:
             net = build(params.model, variables=1, frames_in=params.clip.frames_in, window=params.crops.window)
