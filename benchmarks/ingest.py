@@ -74,10 +74,12 @@ def settings(arguments: argparse.Namespace) -> IngestConfig:
     """Return parameters that change nothing but what the arguments say."""
     with xr.open_dataset(arguments.file) as dataset:
         units = dataset[arguments.variable].attrs["units"]
-    variable = {"name": arguments.variable, "units": units, "valid_min": None, "valid_max": None}
+    unused = dict.fromkeys(("channel", "file_units", "valid_min", "valid_max"))
+    variable = {"name": arguments.variable, "units": units, "select": {}} | unused
     return IngestConfig.model_validate(
         {
             "pattern": "*.nc",
+            "time_from_name": None,
             "variables": [variable],
             "coarsen": arguments.coarsen,
             "on_conflict": "refuse",
