@@ -71,9 +71,15 @@ def normalize(fields: In, normalized: Out, statistics: Out, maps: Out) -> None:
     from physicnet.data import normalize as stage
     from physicnet.mirror import mirrored
 
-    with mirrored("normalize", normalize=params.normalize, clip=params.clip) as mirror:
+    with mirrored("normalize", normalize=params.normalize, clip=params.clip, ingest=params.ingest) as mirror:
         stage.normalize(
-            params.normalize, params.clip, fields=fields, normalized=normalized, statistics=statistics, maps=maps
+            params.normalize,
+            params.clip,
+            params.ingest,
+            fields=fields,
+            normalized=normalized,
+            statistics=statistics,
+            maps=maps,
         )
         mirror.keep(statistics)
 

@@ -41,6 +41,10 @@ class Cycles:
         height, width = self.hourly.shape[1:]
         return height, width
 
+    def rows(self, rows: slice) -> "Cycles":
+        """Return the cycles of some rows of the grid."""
+        return Cycles(self.hourly[:, rows], self.yearly[:, rows], self.known)
+
     def at(self, times: Times) -> Float64[np.ndarray, "t h w"]:
         """Return the cycles' values at each time; errors as of `check`."""
         self.check(times)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cftime
 import numpy as np
 import xarray as xr
+import zarr
 from jaxtyping import Float32, Shaped
 
 from physicnet.clock import EPOCH, calendar_of, is_clock
@@ -22,6 +23,9 @@ SHARD_BYTES = 32 * 2**20
 # Cells on a side of a chunk, at most. A view of 128 cells then costs two or three chunks a frame instead of the frame;
 # smaller chunks cost more in zarr's handling of each than they save (benchmarks/README.md).
 CHUNK_CELLS = 256
+
+# Zarr's codecs in Rust, for reading: twice as fast as those in Python (benchmarks/README.md).
+READING = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
 class DataError(ValueError):
@@ -54,6 +58,9 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+Segments = list[list[int]]  # half-open ranges of frames, each free of time gaps
 
 
 class Part(NamedTuple):
@@ -190,7 +197,7 @@ class Field:
         """
         if not path.is_dir():
             raise DataError(f"{path} does not exist; run the stage that writes it (dvc repro)")
-        with warnings.catch_warnings():
+        with zarr.config.set(READING), warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)  # that it resorts to cftime, which is meant
             dataset = xr.open_dataset(path, engine="zarr", consolidated=False, decode_coords="all", cache=False)
         return cls(dataset[dataset.attrs["channels"]])  # Zarr keeps no order of its members
@@ -269,11 +276,6 @@ def format_time(time: np.datetime64 | cftime.datetime) -> str:
     else:
         text, suffix = str(np.datetime_as_string(time, unit="ms")), ""
     return text.removesuffix(".000") + suffix
-
-
-def frames_per_block(frame_bytes: int, budget: int) -> int:
-    """Return how many frames of `frame_bytes` fit into `budget` bytes, at least one."""
-    return max(1, budget // frame_bytes)
 
 
 def block_shape(height: int, width: int, budget: int) -> tuple[int, int]:

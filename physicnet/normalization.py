@@ -7,7 +7,7 @@ training part alone. All of it works alike on numpy arrays and on torch tensors;
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,19 @@ class Standardization:
             values = transform.inverse(values)
         return values
 
-    def check(self, values: Float[np.ndarray, "t h w"], times: Times) -> None:
-        """Check that physical values are of the domain of the transforms.
+    def rows(self, rows: slice) -> "Standardization":
+        """Return the standardisation of some rows of the grid; those of any grid are as they are."""
+        cycles = None if self.cycles is None else self.cycles.rows(rows)
+        mean, std = (own if np.ndim(own) == 0 else np.asarray(own)[rows] for own in (self.mean, self.std))
+        return replace(self, mean=mean, std=std, cycles=cycles)
+
+    def check(self, values: Float[np.ndarray, "t h w"], times: Times, *, first_row: int = 0) -> None:
+        """Check that physical values are of the domain of the transforms; `first_row` is where they begin.
 
         Raises:
             DataError: naming variable, time, cell and value of the first that is not.
         """
-        check_domain(self.variable, self.transforms, values, times)
+        check_domain(self.variable, self.transforms, values, times, corner=(first_row, 0))
 
     def reach(self, deviations: float) -> tuple[float, float]:
         """Return the physical values that lie so many deviations below and above the mean, the outermost of all."""
@@ -134,11 +140,11 @@ def check_domain(
     values: Float[np.ndarray, "t h w"],
     times: Times,
     *,
-    first_row: int = 0,
+    corner: tuple[int, int] = (0, 0),
 ) -> None:
     """Check that no value lies below what the transforms are meant for; missing values pass.
 
-    `first_row` says where in the frame `values` begin, for the message.
+    `corner` is the row and column of the frame where `values` begin, for the message.
 
     Raises:
         DataError: naming variable, time, cell, value and remedy.
@@ -148,10 +154,10 @@ def check_domain(
         if below.any():
             frame, row, column = (int(index) for index in np.argwhere(below)[0])
             raise DataError(
-                f"variable {variable} is {values[frame, row, column]:g} at {times[frame]}, row "
-                f"{first_row + row}, column {column}, "
-                f"but its transform {transform.kind} takes no value below {transform.smallest:g}: choose others in "
-                "normalize.transforms, or let ingest take such values for missing"
+                f"variable {variable} is {values[frame, row, column]:g} at {times[frame]}, row {corner[0] + row}, "
+                f"column {corner[1] + column}, but its transform {transform.kind} takes no value below "
+                f"{transform.smallest:g}: choose others in normalize.transforms, or let ingest take such values for "
+                "missing"
             )
 
 

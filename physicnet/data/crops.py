@@ -17,10 +17,9 @@ from jaxtyping import Bool, Float64
 
 from physicnet.config import ClipConfig, CropsConfig
 from physicnet.data.activity import Activity, ActivityReader
-from physicnet.data.normalize import Segments
 from physicnet.data.sampling import sampling_figure
 from physicnet.drawing import save
-from physicnet.fields import DataError, Field, written_whole
+from physicnet.fields import DataError, Field, Segments, written_whole
 
 COLUMNS = ["clip", "split", "start", "frames", "level", "row", "col", "height", "width"]
 

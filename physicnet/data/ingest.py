@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from physicnet.config import ClipConfig, IngestConfig
-from physicnet.data.archive import write_archive
+from physicnet.data.archive import write_archive, write_shard
 from physicnet.data.budget import Budget
 from physicnet.data.catalogue import Catalogue
 from physicnet.data.grids import Grids
@@ -37,13 +37,14 @@ def ingest(
     Raises:
         DataError: if there is no file, or too little of them can be used to make a record; nothing is written then.
     """
-    state, budget = State(resume.resolve()), Budget.within(config.memory_bytes)
+    state = State(resume.resolve())
     sources = find_sources(raw, config.pattern)
     with (
         workers_at(config.cluster) as workers,
         written_whole(fields) as store,
         written_whole(catalogue) as tables,
     ):
+        budget = workers.budget(config.memory_bytes, write_shard)
         found = survey_all(sources, config, budget=budget, state=state, workers=workers)
         while True:
             verdict = judge(config, found)

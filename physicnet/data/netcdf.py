@@ -8,14 +8,12 @@ import xarray as xr
 from physicnet.config import IngestConfig, VariableConfig
 from physicnet.data import axes, times
 from physicnet.data.blocks import Blocks, Decoding
+from physicnet.data.budget import SMALLEST
 from physicnet.data.coordinates import mapping_names, travelling, with_coordinates
 from physicnet.data.opening import MAX_FRAME_CELLS, Declarations, Declared, check_size, declarations
 from physicnet.data.packing import own_attributes
 from physicnet.data.units import conversion
 from physicnet.fields import DataError, block_shape
-
-# Raw values in memory at once, as double precision; several copies exist while they are converted.
-BLOCK_BYTES = 16 * 2**20
 
 
 def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
@@ -102,7 +100,7 @@ def _block(path: Path, array: xr.DataArray, time: str | None, grid: tuple[str, s
             f"{path}: a frame of {array.name} has {rows} x {columns} cells, more than the {MAX_FRAME_CELLS} that can "
             "be held in memory a few times over; cut the file into parts of the grid"
         )
-    frames, band = block_shape(rows, columns, BLOCK_BYTES)
+    frames, band = block_shape(rows, columns, SMALLEST)
     return {grid[0]: band} | ({} if time is None else {time: frames})
 
 

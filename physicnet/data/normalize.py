@@ -1,44 +1,59 @@
 """Stage 2: a chronological split, and the record transformed and standardised by its training part."""
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import xarray as xr
+import zarr
+from jaxtyping import Float32
 from safetensors.numpy import save
 
-from physicnet.config import ClipConfig, NormalizeConfig
-from physicnet.data.statistics import BLOCK_BYTES, fit
-from physicnet.fields import DataError, Field, frames_per_block, time_differences, written_whole
-from physicnet.normalization import Normalizer
-
-Segments = list[list[int]]  # half-open ranges of frames, each free of time gaps
+from physicnet.config import ClipConfig, IngestConfig, NormalizeConfig
+from physicnet.data.budget import Budget
+from physicnet.data.progress import followed
+from physicnet.data.statistics import fit
+from physicnet.data.workers import Workers, workers_at
+from physicnet.fields import DataError, Field, Part, Segments, block_shape, time_differences, written_whole
+from physicnet.normalization import Normalizer, Standardization
 
 
 def normalize(
-    config: NormalizeConfig, clip: ClipConfig, *, fields: Path, normalized: Path, statistics: Path, maps: Path
+    config: NormalizeConfig,
+    clip: ClipConfig,
+    ingest: IngestConfig,
+    *,
+    fields: Path,
+    normalized: Path,
+    statistics: Path,
+    maps: Path,
 ) -> None:
     """Split the record, fit the normalisation on the training part and write everything before the test part.
 
     Training cannot read test values: they are not in `normalized`. `maps` holds what has a value per cell; if nothing
-    has, it is a file without an array.
+    has, it is a file without an array. It is done within the memory, and by the workers, of ingest; neither changes the
+    result.
 
     Raises:
-        DataError: if a part of the split cannot hold one clip, a variable cannot be standardised, or a value is not of
-            the domain of its transforms.
+        DataError: if a part of the split cannot hold one clip, a variable cannot be standardised, a value is not of the
+            domain of its transforms, or the memory is too little.
     """
-    field = Field.open(fields)
+    field = Field.open(fields.resolve())
     splits = split(field, config, clip)
     try:
-        normalizer = fit(field, splits["train"], config)
-        _check_clock(field, normalizer)
-        with written_whole(normalized) as store, written_whole(statistics) as table, written_whole(maps) as arrays:
-            table.write_text(
-                json.dumps(_described(field, splits, normalizer), indent=2, sort_keys=True) + "\n", "utf-8"
-            )
-            arrays.write_bytes(save(normalizer.maps()))
-            standardized(field.isel(0, splits["test"][0][0]), normalizer).save(store)
+        with workers_at(ingest.cluster) as workers:
+            budget = workers.budget(ingest.memory_bytes, write_shard)
+            normalizer = fit(field, splits["train"], config, budget=budget, workers=workers)
+            _check_clock(field, normalizer)
+            with written_whole(normalized) as store, written_whole(statistics) as table, written_whole(maps) as arrays:
+                described = _described(field, splits, normalizer)
+                table.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
+                arrays.write_bytes(save(normalizer.maps()))
+                write_standardized(field.isel(0, splits["test"][0][0]), normalizer, store, budget, workers)
     except DataError as error:
         raise DataError(f"{fields}: {error}") from None
 
@@ -92,21 +107,61 @@ def without_gaps(field: Field, start: int, stop: int) -> Segments:
     return [list(pair) for pair in pairwise(bounds)]
 
 
-def standardized(field: Field, normalizer: Normalizer) -> Field:
-    """Return the field in standardised values, of units 1, still lazy."""
-    size = frames_per_block(8 * field.shape[2] * field.shape[3], BLOCK_BYTES)
-    lazy = field.dataset.chunk({field.time_dim: size})
+def write_standardized(field: Field, normalizer: Normalizer, store: Path, budget: Budget, workers: Workers) -> None:
+    """Write the standardised values of all frames to a store, shard by shard.
 
-    def of_block(block: xr.Dataset) -> xr.Dataset:
-        times, arrays = block[field.time_dim].values, {}
-        for channel in normalizer.channels:
-            array = block[channel.variable]
-            channel.check(array.values, times)
-            arrays[channel.variable] = array.copy(data=channel.normalize(array.values, times))
-        return block.assign(arrays)
+    Raises:
+        DataError: if a value is not of the domain of its transforms.
+    """
+    template(field).create(store)
+    shards = list(field.shards())
+    write = partial(write_shard, field=field, normalizer=normalizer, store=store.resolve(), budget=budget)
+    for _ in followed(workers.each(write, shards), len(shards), "writing standardised values"):
+        pass
 
-    result = xr.map_blocks(of_block, lazy, template=lazy)
+
+def template(field: Field) -> Field:
+    """Return the field of standardised values, of units 1, without the values."""
+    arrays = {}
     for name in field.variables:
-        result[name].attrs = {"units": "1"}
-        result[name].encoding = field.dataset[name].encoding
-    return Field(result)
+        array = field.dataset[name]
+        nothing = da.zeros(array.shape, dtype=np.float32, chunks=-1)  # never computed
+        arrays[name] = xr.DataArray(nothing, dims=array.dims, attrs={"units": "1"})
+        arrays[name].encoding = array.encoding
+    return Field(field.dataset.assign(arrays))
+
+
+def write_shard(part: Part, *, field: Field, normalizer: Normalizer, store: Path, budget: Budget) -> None:
+    """Standardise one shard of each variable and write it into the store.
+
+    Raises:
+        DataError: if a value is not of the domain of its transforms.
+    """
+    for channel in normalizer.channels:
+        values = np.empty([side.stop - side.start for side in (part.frames, part.rows)] + [field.shape[3]], np.float32)
+        for frames, rows in _blocks(part, field.shape[3], budget):
+            values[_within(frames, part.frames), _within(rows, part.rows)] = _standardized(field, channel, frames, rows)
+        zarr.open_array(store / channel.variable, mode="r+")[part.frames, part.rows] = values
+
+
+def _blocks(part: Part, width: int, budget: Budget) -> Iterator[tuple[slice, slice]]:
+    num_frames, num_rows = block_shape(part.rows.stop - part.rows.start, width, budget.block)
+    for frames in _cut(part.frames, num_frames):
+        for rows in _cut(part.rows, num_rows):
+            yield frames, rows
+
+
+def _cut(whole: slice, size: int) -> Iterator[slice]:
+    for first in range(whole.start, whole.stop, size):
+        yield slice(first, min(first + size, whole.stop))
+
+
+def _within(inner: slice, outer: slice) -> slice:
+    return slice(inner.start - outer.start, inner.stop - outer.start)
+
+
+def _standardized(field: Field, channel: Standardization, frames: slice, rows: slice) -> Float32[np.ndarray, "t h w"]:
+    block = field.dataset[channel.variable].isel({field.time_dim: frames, field.spatial_dims[0]: rows}).values
+    times = field.times[frames]
+    channel.check(block, times, first_row=rows.start)
+    return np.asarray(channel.rows(rows).normalize(block, times), dtype=np.float32)

@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 
 from physicnet.data.activity import Frame
-from physicnet.data.normalize import Segments
 from physicnet.drawing import INK, MISSING, Grid, draw_image, drawing_style, observed_box, ramp, scale_bar
-from physicnet.fields import Field, format_time
+from physicnet.fields import Field, Segments, format_time
 
 MOST_BARS = 240  # along time; of a longer record, several frames share one
 SEEN = "#1c7ed6"

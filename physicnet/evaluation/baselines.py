@@ -25,7 +25,7 @@ from physicnet.evaluation.extrapolation import (
     nearest_observed,
     trajectories,
 )
-from physicnet.fields import DataError, Field, frames_per_block
+from physicnet.fields import DataError, Field
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 
@@ -90,7 +90,7 @@ def _hourly_sums(
 
 def _blocks(record: Field, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     _, channels, height, width = record.shape
-    size = frames_per_block(4 * channels * height * width, BLOCK_BYTES)
+    size = max(1, BLOCK_BYTES // (4 * channels * height * width))
     for start, stop in ranges:
         for first in range(start, stop, size):
             yield first, min(first + size, stop)

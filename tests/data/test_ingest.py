@@ -350,7 +350,7 @@ def test_neither_blocks_nor_shards_nor_chunks_change_a_value(raw: Path, monkeypa
     raw_dataset().to_netcdf(raw / "a.nc")
     whole, table = run(raw, coarsen=2)
     frames = whole.frames(0, 7)
-    monkeypatch.setattr("physicnet.data.netcdf.BLOCK_BYTES", 4 * 8 * 9)
+    monkeypatch.setattr("physicnet.data.netcdf.SMALLEST", 4 * 8 * 9)
     monkeypatch.setattr("physicnet.data.budget.LARGEST", 3 * 8 * 9)
     monkeypatch.setattr("physicnet.fields.SHARD_BYTES", 2 * 4 * 1 * 4)
     monkeypatch.setattr("physicnet.fields.CHUNK_CELLS", 2)
@@ -400,7 +400,7 @@ def test_files_of_one_grid_hold_its_coordinates_once(raw: Path) -> None:
     places = {"latitude": (("north", "east"), np.arange(54.0).reshape(6, 9), {"units": "degrees_north"})}
     for name, first in (("a", 0), ("b", 7)):
         raw_dataset(7, first=first).assign_coords(places).to_netcdf(raw / f"{name}.nc")
-    sources, budget = find_sources(raw, "*.nc"), Budget(2**20, 1)
+    sources, budget = find_sources(raw, "*.nc"), Budget(2**20, 1, 0)
     one, other = survey_all(sources, ingest_config(), budget=budget, state=None, workers=Here())
     assert isinstance(one, Survey)
     assert isinstance(other, Survey)

@@ -263,7 +263,7 @@ def test_frames_stay_in_the_order_of_the_file(odd: Path) -> None:
 
 
 def test_values_are_read_in_blocks_of_frames_when_they_are_needed(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netcdf, "BLOCK_BYTES", 3 * 8 * 3 * 5)
+    monkeypatch.setattr(netcdf, "SMALLEST", 3 * 8 * 3 * 5)
     array = rate(write(odd))
     assert array.chunks == ((3, 1), (3,), (5,))
     np.testing.assert_array_equal(array[2:4, 1], VALUES[2:4, 1])
@@ -283,7 +283,7 @@ def test_a_file_that_vanishes_during_reading_is_named(odd: Path) -> None:
 
 
 def test_a_damaged_block_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netcdf, "BLOCK_BYTES", 8 * 40 * 50)
+    monkeypatch.setattr(netcdf, "SMALLEST", 8 * 40 * 50)
     noise = np.random.default_rng(0).normal(size=(4, 40, 50))
     with netCDF4.Dataset(odd, "w") as file:
         fill(file, noise[:, :3, :5], axes=AXES, name="small")

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from safetensors.numpy import load_file
-from samples import clip_config, normalize_config, raw_dataset
+from samples import clip_config, ingest_config, normalize_config, raw_dataset
 
 from physicnet.calendar import hour_of_day
 from physicnet.config import ClipConfig, NormalizeConfig
+from physicnet.data.budget import Budget
 from physicnet.data.normalize import normalize, split
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer
@@ -25,10 +26,12 @@ def record(num_frames: int = 30, **changes: int) -> Field:
     return Field(dataset)
 
 
-def run(folder: Path, field: Field, config: NormalizeConfig, clip: ClipConfig = CLIP) -> tuple[Field, dict]:
+def run(
+    folder: Path, field: Field, config: NormalizeConfig, clip: ClipConfig = CLIP, **machine: object
+) -> tuple[Field, dict]:
     field.save(folder / "fields.zarr")
     paths = {name: folder / file for name, file in FILES.items()}
-    normalize(config, clip, fields=folder / "fields.zarr", **paths)
+    normalize(config, clip, ingest_config(**machine), fields=folder / "fields.zarr", **paths)
     return Field.open(paths["normalized"]), json.loads(paths["statistics"].read_text())
 
 
@@ -179,9 +182,55 @@ def test_a_value_that_its_transform_does_not_take_is_named_with_its_file(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["fields.zarr"]
 
 
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 3 x 3 cells; shards of 6 rows and 4 frames."""
+    monkeypatch.setattr("physicnet.fields.CHUNK_CELLS", 3)
+    monkeypatch.setattr("physicnet.fields.SHARD_BYTES", 4 * 6 * 9 * 4)
+
+
+PER_CELL = {"transforms": {"rate": [ANOMALY]}, "standardize": {"rate": "per_cell"}}
+
+
+@pytest.mark.parametrize("changes", [{}, PER_CELL])
+@pytest.mark.parametrize("block", [8 * 9, 8 * 9 * 6 * 3])  # a row of one frame; three frames
+def test_neither_shards_nor_blocks_change_what_is_written(
+    changes: dict, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = run(tmp_path / "whole", hourly_record(12), normalize_config(**changes))
+    expected = whole.frames(0, whole.shape[0])
+    monkeypatch.setattr("physicnet.fields.SHARD_BYTES", 4 * 6 * 9 * 4)
+    monkeypatch.setattr(Budget, "within", lambda *_: Budget(block, 1, 2**30))
+    parts, _ = run(tmp_path / "parts", hourly_record(12), normalize_config(**changes))
+    assert len(list((tmp_path / "parts/normalized.zarr/rate/c").iterdir())) > 1
+    np.testing.assert_array_equal(parts.frames(0, parts.shape[0]), expected)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_two_workers_of_a_cluster_give_the_same_bytes(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    config = normalize_config(**PER_CELL)
+    run(tmp_path / "here", hourly_record(12), config)
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=None, memory_limit=0
+    ) as cluster:
+        run(tmp_path / "cluster", hourly_record(12), config, cluster=cluster.scheduler_address)
+    contents = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "here", tmp_path / "cluster")
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_a_limit_that_is_too_small_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"fields\.zarr: ingest\.memory_limit is 1 MiB, but the program .* raise it"):
+        run(tmp_path, record(), normalize_config(), memory_limit="1 MiB")
+
+
 def test_a_failure_halfway_leaves_nothing(tmp_path: Path) -> None:
     record().save(tmp_path / "fields.zarr")
     paths = {name: tmp_path / file for name, file in FILES.items()}
     with patch.object(xr.Dataset, "to_zarr", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        normalize(normalize_config(), CLIP, fields=tmp_path / "fields.zarr", **paths)
+        normalize(normalize_config(), CLIP, ingest_config(), fields=tmp_path / "fields.zarr", **paths)
     assert [path.name for path in tmp_path.iterdir()] == ["fields.zarr"]

@@ -22,7 +22,7 @@ def test_spans_cover_all_and_join_no_more_than_may_be(chunks: list[int], largest
 def test_blocks_stay_within_the_budget_and_cover_the_array() -> None:
     array = xr.DataArray(np.zeros((7, 6, 9)), dims=("t", "y", "x")).chunk({"t": 2, "y": 2})
     seen = np.zeros((7, 6), int)
-    for frames, bands in blocks(array, Budget(8 * 9 * 2 * 4, 1)):
+    for frames, bands in blocks(array, Budget(8 * 9 * 2 * 4, 1, 0)):
         for rows in bands:
             seen[frames, rows] += 1
             assert 8 * 9 * (frames.stop - frames.start) * (rows.stop - rows.start) <= 8 * 9 * 2 * 4
@@ -42,7 +42,7 @@ def test_invalid_is_what_is_infinite_or_outside(low: float | None, high: float |
 def test_what_is_invalid_is_read_as_missing() -> None:
     array = xr.DataArray(np.arange(24.0).reshape(2, 3, 4), dims=("t", "y", "x"))
     settings = VariableConfig.model_validate(variable("rate", "K", valid_max=20.0))
-    block, invalid = read(array, slice(1, 2), slice(1, 3), settings, Budget(1000, 1))
+    block, invalid = read(array, slice(1, 2), slice(1, 3), settings, Budget(1000, 1, 0))
     np.testing.assert_array_equal(block, [[[16, 17, 18, 19], [20, np.nan, np.nan, np.nan]]])
     assert invalid.sum() == 3
 

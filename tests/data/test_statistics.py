@@ -5,10 +5,14 @@ from samples import normalize_config
 
 from physicnet.calendar import hour_of_day
 from physicnet.cycles import harmonics
-from physicnet.data.statistics import fit
+from physicnet.data import statistics
+from physicnet.data.budget import Budget
+from physicnet.data.statistics import fit, tiles_of
+from physicnet.data.workers import Here
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Standardization
 
+PLENTY = Budget.within(2**40)
 GENERATOR = np.random.default_rng(1)
 DECIBEL = {"kind": "decibel", "threshold": 0.1, "floor": -15.0}
 
@@ -34,10 +38,15 @@ def warm_record(num_frames: int = 800, hours: int = 25, missing: float = 0.3) ->
 
 
 def fitted(
-    field: Field, *steps: object, each: str = "global", segments: list[list[int]] | None = None
+    field: Field,
+    *steps: object,
+    each: str = "global",
+    segments: list[list[int]] | None = None,
+    budget: Budget = PLENTY,
 ) -> Standardization:
     config = normalize_config(transforms={"rate": list(steps)}, standardize={"rate": each})
-    return fit(field, segments or [[0, field.shape[0]]], config).channels[0]
+    fitted = fit(field, segments or [[0, field.shape[0]]], config, budget=budget, workers=Here())
+    return fitted.channels[0]
 
 
 def oracle(values: np.ndarray, times: np.ndarray, step: dict[str, object]) -> np.ndarray:
@@ -96,15 +105,67 @@ def test_every_cell_has_its_own_mean_and_deviation() -> None:
     np.testing.assert_allclose(channel.std, np.nanstd(values, axis=0), rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Field:
+    """A record in a store that has chunks of 2 x 3 cells: 2 x 2 tiles."""
+    path = tmp_path_factory.mktemp("statistics") / "a.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("physicnet.fields.CHUNK_CELLS", 3)
+        warm_record().save(path)
+    return Field.open(path)
+
+
+def test_tiles_are_the_chunks_of_the_store(stored: Field) -> None:
+    tiles = list(tiles_of(stored))
+    corners = [(tile.rows.start, tile.columns.start) for tile in tiles]
+    assert corners == [(row, column) for row in (0, 2) for column in (0, 3)]
+    assert (tiles[-1].rows, tiles[-1].columns) == (slice(2, 4), slice(3, 5))
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_neither_blocks_nor_bands_change_the_result(step: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    field = warm_record()
-    whole = fitted(field, step, each="per_cell")
-    monkeypatch.setattr("physicnet.data.statistics.BLOCK_BYTES", 8 * 5 * 37)
-    monkeypatch.setattr("physicnet.data.statistics.SUMS_BYTES", 1)  # a row at a time
-    parts = fitted(field, step, each="per_cell")
+@pytest.mark.parametrize("each", ["global", "per_cell"])
+def test_neither_blocks_nor_tiles_change_the_result(
+    step: dict[str, object], each: str, stored: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fitted(Field(stored.dataset.compute().drop_encoding()), step, each=each)
+    monkeypatch.setattr(statistics, "SMALLEST", 8 * 6 * 37)
+    parts = fitted(stored, step, each=each)
+    assert parts.maps().keys() == whole.maps().keys()
     for name, array in whole.maps().items():
         np.testing.assert_allclose(parts.maps()[name], array, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose([parts.mean, parts.std], [whole.mean, whole.std], rtol=1e-6, atol=1e-6)
+
+
+def test_every_chunk_is_read_once(stored: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "SMALLEST", 8 * 6 * 37)
+    seen = np.zeros(stored.dataset["rate"].shape, int)
+
+    def check(_: str, __: object, values: np.ndarray, times: np.ndarray, *, corner: tuple[int, int]) -> None:
+        first, (row, column) = int(np.flatnonzero(stored.times == times[0])[0]), corner
+        seen[first : first + len(values), row : row + values.shape[1], column : column + values.shape[2]] += 1
+
+    monkeypatch.setattr(statistics, "check_domain", check)
+    fitted(stored, segments=[[100, 300], [300, 700]])
+    assert (seen[100:700] == 1).all()
+    assert (seen[:100] == 0).all()
+    assert (seen[700:] == 0).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_how_many_tiles_go_at_once_changes_no_bit(threads: int, stored: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = anomaly(hour_of_day=True, harmonics=2)
+    whole = fitted(stored, step, each="per_cell")
+    monkeypatch.setattr(Budget, "threads_for", lambda *_: threads)
+    again = fitted(stored, step, each="per_cell")
+    for name, array in whole.maps().items():
+        np.testing.assert_array_equal(again.maps()[name], array)
+
+
+def test_a_budget_too_small_for_the_sums_of_a_tile_is_refused() -> None:
+    with pytest.raises(
+        DataError, match=r"the normalisation of rate takes 112 MiB, .* leaves 1 MiB; raise it by 112 MiB"
+    ):
+        fitted(warm_record(), budget=Budget(1, 1, 2**20))
 
 
 def test_a_cell_that_was_never_observed_has_what_its_nearest_neighbour_has() -> None:

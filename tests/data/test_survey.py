@@ -16,7 +16,7 @@ from physicnet.data.state import State
 from physicnet.data.survey import Refusal, Survey, check_unchanged, frame_statistics, reason_of, refusal_of, survey
 from physicnet.fields import DataError
 
-BUDGET = Budget(2**20, 1)
+BUDGET = Budget(2**20, 1, 0)
 RATE = VariableConfig.model_validate(variable("rate", "mm h-1", valid_min=0.5, valid_max=6.0))
 
 
@@ -46,7 +46,7 @@ def test_digests_are_those_of_the_values_and_of_nothing_else() -> None:
     settings = VariableConfig.model_validate(variable("rate", "mm h-1"))
     digests = frame_statistics(array, settings, BUDGET)["digest"]
     assert digests.nunique() == 1
-    for other, budget in [(flipped, BUDGET), (array.where(array.notnull(), bits), BUDGET), (array, Budget(100, 1))]:
+    for other, budget in [(flipped, BUDGET), (array.where(array.notnull(), bits), BUDGET), (array, Budget(100, 1, 0))]:
         assert frame_statistics(other, settings, budget)["digest"].tolist() == digests.tolist()
     assert frame_statistics(array + 1, settings, BUDGET)["digest"][0] != digests[0]
 
