@@ -1,10 +1,11 @@
-"""Does ingest keep to its memory limit? An archive ten times as large, made by tiling one file in space and time.
+"""Do ingest and normalize keep to the memory limit? An archive ten times as large, made by tiling one file.
 
     python benchmarks/ingest.py radar.nc rain_rate --limit "512 MiB"
 
-Any NetCDF file with a variable (time, row, column) and times will do. The tiles are written to a folder of
-files, ingested by a process of its own as `physicnet ingest` would, and removed. The memory of that process and its
-children is looked at twenty times a second; its own peak, as the kernel saw it, is printed too.
+Any NetCDF file with a variable (time, row, column) and times will do: it is tiled in space and time. The tiles are
+written to a folder of files, ingested and normalised by processes of their own, as `physicnet ingest` and `physicnet
+normalize` would, and removed. The memory of such a process and its children is looked at twenty times a second; its own
+peak, as the kernel saw it, counts too.
 """
 
 import argparse
@@ -23,22 +24,38 @@ import xarray as xr
 
 from physicnet.config import IngestConfig
 
-PROGRAM = """
+PROGRAMS = {
+    "ingest": """
+from physicnet.data.ingest import ingest
+paths = {"fields": folder / "fields.zarr", "catalogue": folder / "catalogue", "resume": folder / "state"}
+frames = len(ingest(config, clip, raw=folder / "raw", **paths).frames)
+""",
+    "normalize": """
+from physicnet.config import NormalizeConfig
+from physicnet.data.normalize import normalize
+from physicnet.fields import Field
+names = {"fields": "fields.zarr", "normalized": "normalized.zarr", "statistics": "statistics.json", "maps": "maps"}
+channel = config.variables[0].channel
+parts = {"train_fraction": 0.8, "validation_fraction": 0.1, "gap": 0}
+settings = NormalizeConfig.model_validate(parts | {"transforms": {channel: []}, "standardize": {channel: "global"}})
+normalize(settings, clip, config, **{name: folder / file for name, file in names.items()})
+frames = Field.open(folder / "normalized.zarr").shape[0]
+""",
+}
+BEGIN = """
 import resource, sys
 from pathlib import Path
 from physicnet.config import ClipConfig, IngestConfig
-from physicnet.data.ingest import ingest
-config = IngestConfig.model_validate_json(sys.argv[1])
-folder = Path(sys.argv[2])
+config, folder = IngestConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 clip = ClipConfig(frames_in=4, frames_out=12)
-paths = {"fields": folder / "fields.zarr", "catalogue": folder / "catalogue", "resume": folder / "state"}
-result = ingest(config, clip, raw=folder / "raw", **paths)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(result.frames))
+"""
+END = """
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, frames)
 """
 
 
 class Measured(NamedTuple):
-    """Seconds; peak bytes of the process with its children, and of the process alone; frames ingested."""
+    """Seconds; peak bytes of the process with its children, and of the process alone; frames written."""
 
     seconds: float
     peak: int
@@ -47,7 +64,7 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    """Make the archive, ingest it, print."""
+    """Make the archive, ingest and normalise it, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("variable")
@@ -62,12 +79,14 @@ def main() -> None:
         config = settings(arguments)
         frame, size = tile(arguments, folder / "raw", int(arguments.times * config.memory_bytes))
         print(f"archive: {size / 2**20:.0f} MiB as float32, frames of {frame[0]} x {frame[1]} cells")
-        report("from nothing", measure(config, folder), config, size)
+        report("ingest, from nothing", measure("ingest", config, folder), config, size)
+        report("normalize", measure("normalize", config, folder), config, size)
+        shutil.rmtree(folder / "normalized.zarr")
         newest = max((folder / "raw").iterdir())
         shutil.move(newest, folder / newest.name)
-        measure(config, folder)
+        measure("ingest", config, folder)
         shutil.move(folder / newest.name, newest)
-        report("one file more", measure(config, folder), config, size)
+        report("ingest, one file more", measure("ingest", config, folder), config, size)
 
 
 def settings(arguments: argparse.Namespace) -> IngestConfig:
@@ -129,9 +148,9 @@ def write_tiles(path: Path, packed: xr.DataArray, times: np.ndarray, tiles: int)
     return frames, tiles * height, tiles * width
 
 
-def measure(config: IngestConfig, folder: Path) -> Measured:
-    """Ingest in a process of its own and watch its memory."""
-    command = [sys.executable, "-c", PROGRAM, config.model_dump_json(), str(folder)]
+def measure(stage: str, config: IngestConfig, folder: Path) -> Measured:
+    """Run a stage in a process of its own and watch its memory."""
+    command = [sys.executable, "-c", BEGIN + PROGRAMS[stage] + END, config.model_dump_json(), str(folder)]
     begin, peak = time.monotonic(), 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         watched = psutil.Process(process.pid)
