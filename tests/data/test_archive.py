@@ -16,6 +16,7 @@ from archives import contents, outputs, run
 from samples import ingest_config, raw_dataset, variable
 
 from physicnet.data import archive
+from physicnet.fields import DataError
 
 SHARD = 3 * 4 * 6 * 9  # bytes: three frames
 
@@ -132,6 +133,26 @@ def test_frames_that_are_missing_everywhere_take_no_file(raw: Path) -> None:
     assert not (raw.parent / "fields.zarr" / "rate" / "c" / "0").exists()
     np.testing.assert_array_equal(field.frames(0, 7)[:, 0], dataset["rate"])
     np.testing.assert_array_equal(again.frames(0, 7)[:, 0], dataset["rate"])
+
+
+@pytest.mark.parametrize("taken", ["height", "projection", "time"])
+def test_a_channel_that_is_called_as_a_coordinate_of_another_file_is_named(raw: Path, taken: str) -> None:
+    raw_dataset(4).assign_coords(height=((), 2.0, {"units": "m"})).to_netcdf(raw / "a.nc")
+    other = raw_dataset(4).rename(time="t", projection="p")
+    other["rate"].attrs["grid_mapping"] = "p"
+    other.rename(rate=taken).to_netcdf(raw / "b.nc")
+    variables = [variable("rate"), variable(taken)]
+    because = (
+        rf"^{taken} is a channel of ingest\.variables, and a coordinate or dimension of the record, which has those of "
+        rf"a\.nc; set channel to another name for the variable {taken}$"
+    )
+    with pytest.raises(DataError, match=because):
+        run(raw, variables=variables)
+    assert not (raw.parent / "fields.zarr").exists()
+    field, catalogue = run(raw, variables=[variables[0], variable(taken, channel="other")])
+    assert field.variables == ("rate", "other")
+    assert catalogue.files["variables"].tolist() == ["rate", "other"]
+    np.testing.assert_array_equal(field.frames(0, 4)[:, 1], raw_dataset(4)["rate"])
 
 
 PROGRAM = """
