@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from physicnet.calendar import Times, hour_of_day, year_fraction
+from physicnet.clock import format_time
 from physicnet.fields import DataError
 
 HOURS = 24
@@ -61,8 +62,8 @@ class Cycles:
         if not known.all():
             first = times[int(np.argmin(known))]
             raise DataError(
-                f"{first}: this hour of the day (UTC) never occurs in the training part, so there is nothing to "
-                "measure an anomaly against: add data, or set hour_of_day: false in normalize.transforms"
+                f"{format_time(first)}: this hour of the day (UTC) never occurs in the training part, so there is "
+                "nothing to measure an anomaly against: add data, or set hour_of_day: false in normalize.transforms"
             )
 
     def bounds(self) -> tuple[Float64[np.ndarray, "h w"], Float64[np.ndarray, "h w"]]:

@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cftime
 import numpy as np
 import xarray as xr
 import zarr
 from jaxtyping import Float32, Shaped
 
-from physicnet.clock import EPOCH, calendar_of, is_clock
+from physicnet.clock import EPOCH, calendar_of, canonical, format_time, is_clock
 
 # Large enough that a long record is few files, small enough that an appended frame rewrites little.
 SHARD_BYTES = 32 * 2**20
@@ -101,6 +100,9 @@ class Field:
     def _check_times(self) -> None:
         if self.time_dim not in self.dataset.coords or not is_clock(self.dataset[self.time_dim].values):
             raise DataError(f"the first dimension, {self.time_dim}, has no coordinate of times")
+        missing = self.dataset[self.time_dim].isnull().values
+        if missing.any():
+            raise DataError(f"frame {int(np.argmax(missing))} has no time, {self.time_dim} is missing; leave it out")
         differences = time_differences(self.times)
         if (differences <= np.timedelta64(0)).any():
             where = format_time(self.times[int(np.argmax(differences <= np.timedelta64(0))) + 1])
@@ -127,11 +129,13 @@ class Field:
         _, row, column = self.dataset[self.variables[0]].dims
         return str(row), str(column)
 
-    @property
+    @cached_property
     def times(self) -> np.ndarray:
-        """UTC times of the frames: `datetime64[ns]`, or `cftime` objects in a calendar that is not the standard one."""
-        times: np.ndarray = self.dataset[self.time_dim].values
-        return times.astype("datetime64[ns]") if times.dtype.kind == "M" else times
+        """UTC times of the frames: `datetime64[ns]`, or `cftime` objects of years or calendars that it does not know.
+
+        They are of the calendar `proleptic_gregorian` where a year alone is the reason.
+        """
+        return canonical(self.dataset[self.time_dim].values)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -163,11 +167,11 @@ class Field:
 
     def times_after(self, num: int) -> np.ndarray:
         """Return the times of the `num` frames that follow the last one, a step apart."""
-        last = self.times[-1]
+        last, leads = self.times[-1], range(1, num + 1)
         if isinstance(last, np.datetime64):
-            return np.asarray(last + self.step * np.arange(1, num + 1))
+            return canonical(last.astype("datetime64[us]") + self.step * np.asarray(leads))
         step = self.step.astype("timedelta64[us]").item()
-        return np.array([last + lead * step for lead in range(1, num + 1)])
+        return canonical(np.array([last + lead * step for lead in leads]))
 
     def isel(self, start: int, stop: int) -> "Field":
         """Return the frames `start` to `stop` (half open)."""
@@ -229,6 +233,7 @@ class Field:
         _, (num_frames, num_rows, _) = layout(height, width)
         blocks = {self.time_dim: num_frames, self.spatial_dims[0]: num_rows, self.spatial_dims[1]: -1}
         dataset = self.dataset.map(lambda array: array.astype(np.float32).chunk(blocks))
+        dataset = dataset.assign_coords({self.time_dim: self.dataset[self.time_dim].copy(data=self.times)})
         dataset = dataset.assign_attrs(channels=list(self.variables)).drop_encoding()
         # The metadata first: without it, a part could not be written alone.
         writing = dataset.to_zarr(
@@ -241,8 +246,7 @@ class Field:
         _, _, height, width = self.shape
         chunks, shards = layout(height, width)
         values = {"chunks": chunks, "shards": shards, "_FillValue": np.float32("nan")}
-        times = self.dataset[self.time_dim].values
-        clock = {"units": EPOCH, "calendar": calendar_of(times), "dtype": "int64"}
+        clock = {"units": EPOCH, "calendar": calendar_of(self.times), "dtype": "int64"}
         mappings = {name: self.dataset[name].encoding.get("grid_mapping") for name in self.variables}
         links = {
             name: {"grid_mapping": mapping} for name, mapping in mappings.items() if mapping in self.dataset.coords
@@ -265,17 +269,8 @@ def layout(height: int, width: int) -> tuple[tuple[int, int, int], tuple[int, in
 
 
 def time_differences(times: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t-1"]:
-    """Return the time from frame to frame as `timedelta64[ns]`, in any calendar."""
-    return np.diff(times).astype("timedelta64[us]").astype("timedelta64[ns]")
-
-
-def format_time(time: np.datetime64 | cftime.datetime) -> str:
-    """Return a time to the second, or to the millisecond where there are any, with the calendar if it is not ours."""
-    if isinstance(time, cftime.datetime):
-        text, suffix = time.isoformat(timespec="milliseconds"), f" ({time.calendar})"
-    else:
-        text, suffix = str(np.datetime_as_string(time, unit="ms")), ""
-    return text.removesuffix(".000") + suffix
+    """Return the time from frame to frame as `timedelta64[us]`, in any calendar: nanoseconds end at 292 years."""
+    return np.diff(times.astype("datetime64[us]") if times.dtype.kind == "M" else times).astype("timedelta64[us]")
 
 
 def block_shape(height: int, width: int, budget: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from safetensors.numpy import load_file
 
 from physicnet.calendar import Times
+from physicnet.clock import format_time
 from physicnet.cycles import Cycles
 from physicnet.fields import DataError
 from physicnet.transforms import Transform, functions_of, transform_from_dict
@@ -154,10 +155,10 @@ def check_domain(
         if below.any():
             frame, row, column = (int(index) for index in np.argwhere(below)[0])
             raise DataError(
-                f"variable {variable} is {values[frame, row, column]:g} at {times[frame]}, row {corner[0] + row}, "
-                f"column {corner[1] + column}, but its transform {transform.kind} takes no value below "
-                f"{transform.smallest:g}: choose others in normalize.transforms, or let ingest take such values for "
-                "missing"
+                f"variable {variable} is {values[frame, row, column]:g} at {format_time(times[frame])}, row "
+                f"{corner[0] + row}, column {corner[1] + column}, but its transform {transform.kind} takes no value "
+                f"below {transform.smallest:g}: choose others in normalize.transforms, or let ingest take such values "
+                "for missing"
             )
 
 

@@ -101,9 +101,10 @@ def template(verdict: Verdict, config: IngestConfig) -> Field:
     Each variable has the attributes of the first file that gives it, the others those of the first file.
 
     Raises:
-        DataError: if no file gives one of the variables.
+        DataError: if no file gives one of the variables, or one is called as a coordinate or dimension of the record.
     """
     first, grid = verdict.surveys[0].header, verdict.grid
+    _check_names(verdict, config)
     fine = grid.coordinates.drop_attrs(deep=False).assign({CELLS: (grid.dims, da.zeros(grid.shape))})
     coordinates = coarsen(fine, grid.dims, config.coarsen).drop_vars(CELLS)
     times = (first.time_dim, from_milliseconds(verdict.times, verdict.calendar), first.time_attributes)
@@ -119,6 +120,18 @@ def template(verdict: Verdict, config: IngestConfig) -> Field:
         )
         arrays[variable.channel].encoding = {"grid_mapping": header.grid_mappings.get(variable.channel)}
     return Field(xr.Dataset(arrays, coordinates.coords, first.attributes).assign_coords({first.time_dim: times}))
+
+
+def _check_names(verdict: Verdict, config: IngestConfig) -> None:
+    """Check here what no file alone shows: that a variable of one is called as a coordinate of another."""
+    first = verdict.surveys[0]
+    taken = {first.header.time_dim, *first.grid.dims, *map(str, first.grid.coordinates.coords)}
+    for variable in config.variables:
+        if variable.channel in taken:
+            raise DataError(
+                f"{variable.channel} is a channel of ingest.variables, and a coordinate or dimension of the record, "
+                f"which has those of {first.source.name}; set channel to another name for the variable {variable.name}"
+            )
 
 
 def plan(verdict: Verdict, field: Field, config: IngestConfig) -> Iterator[Shard]:

@@ -1,6 +1,7 @@
 """The catalogue: what became of every file, of every frame, and where the record has gaps."""
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ class Catalogue:
         files = pd.DataFrame([rows[source] for source in in_order(rows)], columns=list(FILE_COLUMNS)).astype(
             FILE_COLUMNS
         )
-        frames = _frame_rows(verdict, config) if verdict.surveys else pd.DataFrame(columns=list(FRAME_COLUMNS))
+        frames = _frame_rows(verdict, config)
         if len(verdict.times) < 2:
             return cls(files, frames, pd.DataFrame(columns=list(GAP_COLUMNS)))
         return cls(files, frames, gaps_of(verdict.times, verdict.step, verdict.calendar, clip_frames))
@@ -81,8 +82,6 @@ FILE_COLUMNS = {
     "min": "str",
     "max": "str",
 }
-
-FRAME_COLUMNS = ("time", "variable", "path", "frame", "status", "reason", "missing", "invalid", "min", "max")
 
 
 def _refusal_row(refusal: Refusal) -> dict[str, object]:
@@ -148,8 +147,7 @@ def _ranges(survey: Survey, rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _frame_rows(verdict: Verdict, config: IngestConfig) -> pd.DataFrame:
-    frames = verdict.frames
-    height, width = verdict.grid.shape
+    frames, cells = verdict.frames, prod(verdict.grid.shape) if verdict.surveys else 0
     table = pd.DataFrame(
         {
             "time": frames["time"],
@@ -158,8 +156,8 @@ def _frame_rows(verdict: Verdict, config: IngestConfig) -> pd.DataFrame:
             "frame": frames["frame"].astype("Int64"),
             "status": frames["status"],
             "reason": frames["reason"],
-            "missing": 1 - (frames["observed"] - frames["invalid"]) / (height * width),
-            "invalid": frames["invalid"] / (height * width),
+            "missing": 1 - (frames["observed"] - frames["invalid"]) / cells,
+            "invalid": frames["invalid"] / cells,
             "min": frames["min"],
             "max": frames["max"],
         }

@@ -24,14 +24,24 @@ def with_coordinates(path: Path, declared: Mapping[str, Declared], variable: Dec
     Raises:
         DataError: if a coordinate cannot be decoded.
     """
-    around = visible(declared, variable)
-    linked = _linked(variable.attributes.get("coordinates"))
-    mappings = {name for name, other in around.items() if _is_mapping(variable, other)}
-    near = {name for name, other in around.items() if other.content == "numbers" and _is_coordinate(other, linked)}
-    stored = open_stored(path, declared, [variable, *(around[name] for name in mappings | near)])
-    coords = {name: _coordinate(path, name, stored[name]) for name in sorted(near - mappings)}
-    coords |= {name: xr.Variable((), np.int32(0), stored[name].attrs) for name in sorted(mappings)}
+    around = sorted(belonging(declared, variable), key=lambda other: other.name)
+    stored = open_stored(path, declared, [variable, *around])
+    mappings = [other.name for other in around if _is_mapping(variable, other)]
+    coords = {
+        other.name: _coordinate(path, other.name, stored[other.name]) for other in around if other.name not in mappings
+    }
+    coords |= {name: xr.Variable((), np.int32(0), stored[name].attrs) for name in mappings}
     return xr.DataArray(stored[variable.name], coords=xr.Coordinates(coords, indexes={}), name=variable.name)
+
+
+def belonging(declared: Mapping[str, Declared], variable: Declared) -> list[Declared]:
+    """Return the coordinates and grid mappings of a variable; see `with_coordinates`."""
+    linked = _linked(variable.attributes.get("coordinates"))
+    return [
+        other
+        for other in visible(declared, variable).values()
+        if _is_mapping(variable, other) or (other.content == "numbers" and _is_coordinate(other, linked))
+    ]
 
 
 def _linked(text: object) -> set[str]:

@@ -2,14 +2,14 @@
 
 from collections import ChainMap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
-from physicnet.clock import written
+from physicnet.clock import GREGORIAN, STANDARD, settled, written
 from physicnet.config import IngestConfig
 from physicnet.data.grids import Grid
 from physicnet.data.survey import Header, Refusal, Survey
@@ -19,8 +19,19 @@ Differs = Callable[[Survey, Survey], str | None]  # says in what the second diff
 
 ACCEPTED, DUPLICATE, SUPERSEDED, QUARANTINED = "accepted", "duplicate", "superseded", "quarantined"
 
-
-FRAME_COLUMNS = ("frame", "time", "variable", "observed", "invalid", "min", "max", "digest", "file", "status", "reason")
+FRAME_COLUMNS = {
+    "frame": "int64",
+    "time": "int64",
+    "variable": "str",
+    "observed": "int64",
+    "invalid": "int64",
+    "min": "float64",
+    "max": "float64",
+    "digest": "str",
+    "file": "int64",
+    "status": "str",
+    "reason": "str",
+}
 SHOWN = 5  # reasons, or steps, in a message
 DAY = 86_400_000  # milliseconds
 MONTH = 28 * DAY  # the shortest
@@ -75,8 +86,8 @@ class Verdict:
 
     @property
     def calendar(self) -> str:
-        """The calendar of the record."""
-        return self.surveys[0].calendar
+        """The calendar in which all frames of the surveys are told."""
+        return settled(self.surveys[0].calendar, self.frames["time"].to_numpy()) if self.surveys else GREGORIAN
 
     def header_of(self, variable: str) -> Header | None:
         """Return the header of the first file that gives frames of a variable to the record; None if there is none."""
@@ -98,7 +109,8 @@ def judge(config: IngestConfig, found: Sequence[Survey | Refusal]) -> Verdict:
     refusals = [*(refusal for refusal in found if isinstance(refusal, Refusal)), *strangers]
     frames = [survey.frames.assign(file=index) for index, survey in enumerate(surveys)]
     if not surveys:
-        return Verdict((), tuple(refusals), pd.DataFrame(columns=FRAME_COLUMNS), np.zeros(0, np.int64))
+        nothing = pd.DataFrame(columns=list(FRAME_COLUMNS)).astype(FRAME_COLUMNS)
+        return Verdict((), tuple(refusals), nothing, np.zeros(0, np.int64))
     names, calendar = [survey.source.name for survey in surveys], surveys[0].calendar
     all_frames = pd.concat(frames, ignore_index=True).assign(status=ACCEPTED, reason="")
     all_frames = quarantine_invalid(all_frames, config.max_invalid)
@@ -114,9 +126,23 @@ def of_one_kind(surveys: Sequence[Survey]) -> tuple[list[Survey], list[Refusal]]
 
     Not those of the first file: one odd file must not put all others out.
     """
-    same, others = _majority(surveys, _calendar_differs)
+    same, others = _majority(_on_the_standard_calendar(surveys), _calendar_differs)
     of_one_grid, odd = _majority(same, lambda one, other: one.grid.difference(other.grid))
     return of_one_grid, [*others, *odd]
+
+
+def _on_the_standard_calendar(surveys: Sequence[Survey]) -> Sequence[Survey]:
+    """Count later files in the calendar of those that begin before the Gregorian reform, as they may, if there are any.
+
+    These alone have the standard calendar. From the reform on it is the proleptic Gregorian one.
+    """
+    if all(survey.calendar != STANDARD for survey in surveys):
+        return surveys
+    return [replace(one, calendar=STANDARD) if _since_the_reform(one) else one for one in surveys]
+
+
+def _since_the_reform(survey: Survey) -> bool:
+    return survey.calendar == GREGORIAN and settled(STANDARD, survey.frames["time"].to_numpy()) == GREGORIAN
 
 
 def _calendar_differs(one: Survey, other: Survey) -> str | None:

@@ -9,8 +9,8 @@ from physicnet.config import IngestConfig, VariableConfig
 from physicnet.data import axes, times
 from physicnet.data.blocks import Blocks, Decoding
 from physicnet.data.budget import SMALLEST
-from physicnet.data.coordinates import mapping_names, travelling, with_coordinates
-from physicnet.data.opening import MAX_FRAME_CELLS, Declarations, Declared, check_size, declarations
+from physicnet.data.coordinates import belonging, mapping_names, travelling, with_coordinates
+from physicnet.data.opening import Declarations, Declared, check_frame, check_size, declarations
 from physicnet.data.packing import own_attributes
 from physicnet.data.units import conversion
 from physicnet.fields import DataError, block_shape
@@ -28,7 +28,7 @@ def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
         DataError: if the file holds none of the variables, or something about them cannot be understood.
     """
     declared = declarations(path)
-    wanted = [variable for variable in config.variables if variable.name.strip("/") in declared.variables]
+    wanted = _wanted(declared.variables, config)
     if not wanted:
         raise DataError(f"{path} {_nothing_wanted(declared.variables, config)}")
     arrays = [_open_variable(path, declared, variable, config.time_from_name) for variable in wanted]
@@ -38,6 +38,14 @@ def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
 def time_dimension(dataset: xr.Dataset) -> str:
     """Return the time dimension of what `open_netcdf` returned."""
     return str(next(iter(dataset.data_vars.values())).dims[0])
+
+
+def _wanted(declared: Mapping[str, Declared], config: IngestConfig) -> list[VariableConfig]:
+    """Return the variables asked for that are there, but for those that are mere coordinates of another one here."""
+    there = [variable for variable in config.variables if variable.name.strip("/") in declared]
+    around = (other for one in there for other in belonging(declared, declared[one.name.strip("/")]))
+    mere = {other.path for other in around if sum(size > 1 for size in other.sizes) < 2}
+    return [variable for variable in there if variable.name.strip("/") not in mere]
 
 
 def _nothing_wanted(declared: Mapping[str, Declared], config: IngestConfig) -> str:
@@ -95,11 +103,7 @@ def _check_content(path: Path, variable: Declared) -> None:
 
 def _block(path: Path, array: xr.DataArray, time: str | None, grid: tuple[str, str]) -> dict[str, int]:
     rows, columns = (array.sizes[dim] for dim in grid)
-    if rows * columns > MAX_FRAME_CELLS:
-        raise DataError(
-            f"{path}: a frame of {array.name} has {rows} x {columns} cells, more than the {MAX_FRAME_CELLS} that can "
-            "be held in memory a few times over; cut the file into parts of the grid"
-        )
+    check_frame(path, array.name, rows, columns)
     frames, band = block_shape(rows, columns, SMALLEST)
     return {grid[0]: band} | ({} if time is None else {time: frames})
 
@@ -112,8 +116,11 @@ def _on_one_grid(path: Path, arrays: Sequence[xr.DataArray]) -> xr.Dataset:
     joined = [_turned(path, array, arrays[0]) for array in arrays]
     names = sorted({str(name) for array in joined for name in array.coords})
     for array in joined:
-        if array.name in names:
-            raise DataError(f"{path}: {array.name} is a coordinate, too; give the variable another channel name")
+        if array.name in {*names, *array.dims}:
+            raise DataError(
+                f"{path}: the channel {array.name} has the name of a coordinate or dimension; set channel to another "
+                "name in ingest.variables"
+            )
     for name in names:
         joined = _agreeing(path, joined, name)
     return xr.Dataset({str(array.name): array for array in joined})

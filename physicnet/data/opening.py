@@ -137,6 +137,19 @@ def check_size(path: Path, variable: Declared, size: int) -> None:
         )
 
 
+def check_frame(path: Path, name: object, rows: int, columns: int) -> None:
+    """Check that a frame can be held.
+
+    Raises:
+        DataError: if it has too many cells.
+    """
+    if rows * columns > MAX_FRAME_CELLS:
+        raise DataError(
+            f"{path}: a frame of {name} has {rows} x {columns} cells, more than the {MAX_FRAME_CELLS} that can be held "
+            "in memory a few times over; cut the file into parts of the grid"
+        )
+
+
 def visible(declared: Mapping[str, Declared], variable: Declared) -> dict[str, Declared]:
     """Return the variables that the dimensions of `variable` span, as seen from its group: the nearest of each name."""
     homes = dict(zip(variable.dims, variable.homes, strict=True))

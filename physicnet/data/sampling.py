@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 
+from physicnet.clock import day_and_minute
 from physicnet.data.activity import Frame
 from physicnet.drawing import INK, MISSING, Grid, draw_image, drawing_style, observed_box, ramp, scale_bar
-from physicnet.fields import Field, Segments, format_time
+from physicnet.fields import Field, Segments
 
 MOST_BARS = 240  # along time; of a longer record, several frames share one
 SEEN = "#1c7ed6"
@@ -164,5 +165,5 @@ def _label(frame: int, times: np.ndarray) -> str:
     """Return the frame's number over its time; of frames beyond the store, which are the test part's, the number."""
     if not 0 <= frame < len(times):
         return f"{frame}\n"
-    day, clock = format_time(times[frame]).split("T")
-    return f"{frame}\n{day}\n{clock[:5]}" if frame == 0 else f"{frame}\n{clock[:5]}"
+    day, minute = day_and_minute(times[frame])
+    return f"{frame}\n{day}\n{minute}" if frame == 0 else f"{frame}\n{minute}"

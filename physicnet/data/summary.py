@@ -6,8 +6,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from physicnet.data.catalogue import ABSENT, Catalogue
-from physicnet.data.inspection import ENDINGS, Inspection, suggestion
+from physicnet.data.inspection import ENDINGS, Inspection
 from physicnet.data.judge import ACCEPTED, DUPLICATE, QUARANTINED, SUPERSEDED
+from physicnet.data.suggestion import suggestion
 
 SHOWN = 20  # rows of a table; the files of the catalogue hold all
 STYLES = {ACCEPTED: "green", DUPLICATE: "default", SUPERSEDED: "yellow", QUARANTINED: "bold red"}

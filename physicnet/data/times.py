@@ -5,19 +5,20 @@ units of a time are taken apart here, and only what is left to count from a date
 """
 
 import re
-import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cftime
 import numpy as np
 import xarray as xr
+from jaxtyping import Int64
 
-from physicnet.clock import calendar_of, to_milliseconds, written
+from physicnet.clock import calendar_of, canonical, format_time, from_milliseconds, settled, to_milliseconds, written
 from physicnet.data.axes import described
 from physicnet.data.packing import own_attributes
-from physicnet.fields import DataError, format_time
+from physicnet.fields import DataError
 
 UNITS = re.compile(
     r"(?P<unit>[a-z]+) since (?P<date>-?\d{1,4}-\d{1,2}-\d{1,2})"
@@ -83,9 +84,8 @@ def _is_called_time(coord: xr.DataArray) -> bool:
 
 
 def decode(path: Path, coord: xr.DataArray) -> np.ndarray:
-    """Return a coordinate's times, to the millisecond: UTC `datetime64[ns]`, or `cftime` objects in other calendars.
+    """Return a coordinate's times in UTC, to the millisecond, in the form that `physicnet.clock` gives all times.
 
-    Other calendars are those that are not the standard one, and the standard one outside the years 1678 to 2261.
     Rounding is needed because files that count in hours or days as floating point numbers miss the full second.
 
     Raises:
@@ -97,11 +97,10 @@ def decode(path: Path, coord: xr.DataArray) -> np.ndarray:
         raise DataError(f"{where} have no value for frame {int(np.argmax(~np.isfinite(values)))}; mend the file")
     start, millisecond, ahead = _taken_apart(where, str(coord.attrs["units"]), calendar)
     counts = np.round(values.astype(np.float64) * millisecond)  # exact to a microsecond for 140 years
-    attributes = {"units": f"milliseconds since {start}", "calendar": calendar}
     try:
         if np.abs(counts).max(initial=0) > FARTHEST:
             raise ValueError(f"{counts[np.abs(counts).argmax()]:g} ms lie beyond any calendar")
-        return _decoded(counts.astype(np.int64) - ahead, attributes)
+        return _counted(counts.astype(np.int64) - ahead, start, calendar)
     except (ValueError, OverflowError) as error:
         raise DataError(
             f"{where} have units {coord.attrs['units']!r} and calendar {calendar!r}, which cannot be understood "
@@ -129,15 +128,14 @@ def _ahead(zone: str | None) -> int:
     return int(f"{sign}1") * (int(hours) * 60 + int(minutes or 0)) * 60_000
 
 
-def _decoded(counts: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
-    counted = xr.Dataset({}, {"time": ("time", counts, attributes)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xr.SerializationWarning)  # that it resorts to cftime, which is meant
-        return np.asarray(xr.decode_cf(counted)["time"].values)
+def _counted(counts: Int64[np.ndarray, "t"], start: str, calendar: str) -> np.ndarray:
+    first = np.array([cftime.num2date(0, f"milliseconds since {start}", calendar)])
+    since = counts + to_milliseconds(first)
+    return from_milliseconds(since, settled(calendar_of(first), since))
 
 
 def time_in_name(path: Path, pattern: str) -> np.ndarray:
-    """Return the time that a file's name tells, in UTC unless the pattern has a `%z`; an array of one `datetime64`.
+    """Return the time that a file's name tells, in UTC unless the pattern has a `%z`; an array of one.
 
     Raises:
         DataError: if the name is not of the pattern.
@@ -147,7 +145,7 @@ def time_in_name(path: Path, pattern: str) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{path} has not the name that ingest.time_from_name says ({error}); rename it") from None
     utc = time.astimezone(UTC) if time.tzinfo else time
-    return np.array([utc.replace(tzinfo=None)], "datetime64[ns]")
+    return canonical(np.array([utc.replace(tzinfo=None)], "datetime64[us]"))
 
 
 def of_frames(path: Path, array: xr.DataArray, clock: xr.DataArray | None, pattern: str | None) -> np.ndarray:

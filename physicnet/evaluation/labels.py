@@ -2,11 +2,7 @@
 
 import re
 
-import cftime
-import numpy as np
 import pandas as pd
-
-from physicnet.fields import format_time
 
 TITLES = {
     "physicnet": "PhysicNet",
@@ -52,13 +48,6 @@ def clock(minutes: float) -> tuple[str, float]:
     if minutes < 180:
         return "min", 1.0
     return ("h", 60.0) if minutes < 96 * 60 else ("d", 1440.0)
-
-
-def moment(time: np.datetime64 | cftime.datetime) -> str:
-    """Return a time to the minute, with what its clock follows: UTC or a calendar that is not the standard one."""
-    day, clock = format_time(time).split("T")
-    calendar = clock.partition(" ")[2]
-    return f"{day} {clock[:5]} {calendar or 'UTC'}"
 
 
 def spread(num_leads: int, count: int) -> list[int]:

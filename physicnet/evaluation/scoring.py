@@ -12,8 +12,9 @@ import pandas as pd
 from jaxtyping import Float, Float64
 
 from physicnet import metrics
+from physicnet.clock import format_time
 from physicnet.config import ClipConfig, EvaluateConfig
-from physicnet.fields import DataError, Field, format_time
+from physicnet.fields import DataError, Field
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 

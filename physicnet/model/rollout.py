@@ -8,8 +8,9 @@ from jaxtyping import Float32
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import MAPS, CheckpointError, load_checkpoint
+from physicnet.clock import format_time
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig
-from physicnet.fields import DataError, Field, format_time
+from physicnet.fields import DataError, Field
 from physicnet.machine import find_device
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet, Prediction

@@ -1,11 +1,3 @@
-import json
-import shutil
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,9 +5,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from archives import contents, outputs, run
-from samples import ingest_config, raw_dataset, variable
+from samples import raw_dataset, variable
 
 from physicnet.data import archive
+from physicnet.fields import DataError
 
 SHARD = 3 * 4 * 6 * 9  # bytes: three frames
 
@@ -134,104 +127,21 @@ def test_frames_that_are_missing_everywhere_take_no_file(raw: Path) -> None:
     np.testing.assert_array_equal(again.frames(0, 7)[:, 0], dataset["rate"])
 
 
-PROGRAM = """
-    import json, os, sys, time
-    from pathlib import Path
-    from physicnet import fields
-    fields.SHARD_BYTES = {shard}
-    from physicnet.config import ClipConfig, IngestConfig
-    from physicnet.data.ingest import ingest
-    import distributed, zarr, netCDF4  # so that no child has to
-    moments, CHANGES = 0, ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir")
-    def run(folder, fatal):
-        def count(event, arguments):
-            global moments
-            if event in CHANGES and folder in str(arguments):
-                moments += 1
-                if moments == fatal:
-                    os.kill(os.getpid(), 9)
-        sys.addaudithook(count)
-        out = Path(folder)
-        paths = dict(fields=out / "fields.zarr", catalogue=out / "catalogue", resume=out / "state")
-        config = IngestConfig.model_validate_json('{config}')
-        ingest(config, ClipConfig(frames_in=2, frames_out=1), raw=Path("{raw}"), **paths)
-        Path(folder + ".moments").write_text(str(moments))
-    for line in sys.stdin:
-        folder, fatal, patience = json.loads(line)
-        child = os.fork()
-        if not child:
-            run(folder, fatal)
-            sys.stdout.flush()
-            os._exit(0)
-        if patience is not None:
-            time.sleep(patience)
-            os.kill(child, 9)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-class Runner:
-    """Runs ingest in processes that are killed: at a change of the file system, counted from 1, or after seconds."""
-
-    def __init__(self, raw: Path) -> None:
-        program = textwrap.dedent(PROGRAM.format(shard=SHARD, raw=raw, config=ingest_config().model_dump_json()))
-        command = [sys.executable, "-c", program]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __call__(self, out: Path, *, moment: int = 0, patience: float | None = None) -> int:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([str(out), moment, patience]) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        self.process.communicate()
-
-
-@pytest.fixture
-def killable(raw: Path) -> Iterator[Runner]:
-    runner = Runner(raw)
-    yield runner
-    runner.close()
-
-
-def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(raw: Path, tmp_path: Path, killable: Runner) -> None:
-    """An archive is there already and grows, so that all there is to lose can be lost."""
-    raw_dataset(4).to_netcdf(raw / "a.nc")
-    assert killable(tmp_path / "short") == 0
-    short = outputs(tmp_path / "short")
-    raw_dataset(4, first=4, seed=1).to_netcdf(raw / "b.nc")
-    assert killable(tmp_path / "undisturbed") == 0
-    expected = outputs(tmp_path / "undisturbed")
-    moments = int((tmp_path / "undisturbed.moments").read_text())
-    assert moments > 30
-    killed = 0
-    for moment in np.linspace(1, moments - 6, 8).astype(int).tolist():
-        out = tmp_path / f"killed{moment}"
-        shutil.copytree(tmp_path / "short", out)
-        killed += killable(out, moment=moment) == -signal.SIGKILL
-        for name in ("fields.zarr", "catalogue"):
-            assert part(outputs(out), name) in [{}, part(short, name), part(expected, name)], f"half a {name}"
-        assert killable(out) == 0
-        assert outputs(out) == expected
-        assert {path.name for path in out.iterdir()} == {"fields.zarr", "catalogue", "state"}
-    assert killed >= 5  # an archive that grows may have fewer moments than one from nothing
-
-
-def part(found: dict[str, bytes], name: str) -> dict[str, bytes]:
-    return {path: content for path, content in found.items() if path.startswith(name)}
-
-
-def test_killed_from_outside_and_run_again_gives_the_same_bytes(raw: Path, tmp_path: Path, killable: Runner) -> None:
-    for index, name in enumerate("abc"):
-        raw_dataset(4, first=4 * index, seed=index).to_netcdf(raw / f"{name}.nc")
-    assert killable(tmp_path / "undisturbed") == 0
-    begin = time.monotonic()
-    assert killable(tmp_path / "timed") == 0
-    whole = time.monotonic() - begin
-    out = tmp_path / "killed"
-    endings = [killable(out, patience=share * whole) for share in np.random.default_rng(0).uniform(0.1, 0.9, size=6)]
-    assert -signal.SIGKILL in endings
-    assert killable(out) == 0
-    assert outputs(out) == outputs(tmp_path / "undisturbed")
+@pytest.mark.parametrize("taken", ["height", "projection", "time"])
+def test_a_channel_that_is_called_as_a_coordinate_of_another_file_is_named(raw: Path, taken: str) -> None:
+    raw_dataset(4).assign_coords(height=((), 2.0, {"units": "m"})).to_netcdf(raw / "a.nc")
+    other = raw_dataset(4).rename(time="t", projection="p")
+    other["rate"].attrs["grid_mapping"] = "p"
+    other.rename(rate=taken).to_netcdf(raw / "b.nc")
+    variables = [variable("rate"), variable(taken)]
+    because = (
+        rf"^{taken} is a channel of ingest\.variables, and a coordinate or dimension of the record, which has those of "
+        rf"a\.nc; set channel to another name for the variable {taken}$"
+    )
+    with pytest.raises(DataError, match=because):
+        run(raw, variables=variables)
+    assert not (raw.parent / "fields.zarr").exists()
+    field, catalogue = run(raw, variables=[variables[0], variable(taken, channel="other")])
+    assert field.variables == ("rate", "other")
+    assert catalogue.files["variables"].tolist() == ["rate", "other"]
+    np.testing.assert_array_equal(field.frames(0, 4)[:, 1], raw_dataset(4)["rate"])

@@ -13,6 +13,7 @@ import xarray as xr
 from archives import contents, fates, outputs, reason, run
 from samples import STEP, clip_config, ingest_config, normalize_config, raw_dataset, variable
 
+from physicnet.clock import format_time
 from physicnet.config import IngestConfig
 from physicnet.data import archive, reading
 from physicnet.data.budget import Budget
@@ -21,7 +22,7 @@ from physicnet.data.normalize import normalize, without_gaps
 from physicnet.data.sources import Source, find_sources
 from physicnet.data.survey import Survey
 from physicnet.data.workers import Here
-from physicnet.fields import DataError, Field, format_time
+from physicnet.fields import DataError, Field
 
 
 def test_files_in_any_order_equal_one_line_of_xarray(raw: Path) -> None:

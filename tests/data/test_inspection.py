@@ -8,32 +8,15 @@ import xarray as xr
 import yaml
 from archives import fates, reason
 from dialects import VALUES, add, fill, write
+from looking import levels, look
 from rich.console import Console
 from samples import raw_dataset, variable
 
-from physicnet.config import Params, load_params
-from physicnet.data.inspection import Inspection, discover, inspect, steps_for, suggestion
+from physicnet.data.inspection import Inspection, discover
 from physicnet.data.sources import Source
+from physicnet.data.suggestion import suggestion
 from physicnet.data.summary import SHOWN, print_inspection
 from physicnet.fields import DataError
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
-WHOLE = ("transforms", "standardize", "thresholds")  # mappings that are replaced, not merged
-
-
-def with_rate(**changes: object) -> Params:
-    """The repository's parameters for the files of `raw_dataset`."""
-    content = yaml.safe_load(PARAMS.read_text())
-    content["ingest"] |= {"pattern": "*.nc", "variables": [variable()], "coarsen": 1} | changes
-    channels = [one["channel"] or one["name"] for one in content["ingest"]["variables"]]
-    content["normalize"] |= {"transforms": {name: [] for name in channels}}
-    content["normalize"] |= {"standardize": dict.fromkeys(channels, "global")}
-    content["evaluate"]["thresholds"] = {name: [7.5] for name in channels}
-    return Params.model_validate(content)
-
-
-def look(*paths: Path, **changes: object) -> Inspection:
-    return inspect(with_rate(**changes), paths)
 
 
 def printed(inspection: Inspection) -> str:
@@ -46,73 +29,6 @@ def printed(inspection: Inspection) -> str:
 def discovered(path: Path) -> list[tuple[object, ...]]:
     found = [candidate.settings for candidate in discover(Source(path.name, path, path.parent))]
     return [(one.name, one.channel, one.units, one.file_units, one.select) for one in found]
-
-
-def pasted(text: str, folder: Path, over: Path = PARAMS) -> Params:
-    """Parameters, the repository's at first, with the suggestion pasted over them, as a user would, and loaded."""
-
-    def put(new: dict, present: dict) -> None:
-        for key, value in new.items():
-            if isinstance(value, dict) and key not in WHOLE:
-                put(value, present[key])
-            else:
-                present[key] = value
-
-    content = yaml.safe_load(over.read_text())
-    put(yaml.safe_load(text), content)
-    (folder / "params.yaml").write_text(yaml.safe_dump(content))
-    return load_params(folder / "params.yaml")
-
-
-def rain(path: Path) -> None:
-    raw_dataset(height=40, width=50).rename(rate="rain").to_netcdf(path / "a.nc")
-
-
-def temperature(path: Path) -> None:
-    (raw_dataset() + 270).rename(rate="t2m").assign_coords(raw_dataset().coords).to_netcdf(path / "2019.nc4")
-    with netCDF4.Dataset(path / "2019.nc4", "a") as file:
-        file["t2m"].units = "K"
-
-
-def groups(path: Path) -> None:
-    (path / "deep").mkdir()
-    with netCDF4.Dataset(path / "deep" / "a.h5", "w") as file:
-        for name in ("A", "B"):
-            fill(file.createGroup(name), name="p", units="Pa")
-
-
-def levels(path: Path) -> None:
-    axes = {"level": np.array([500.0, 850.0]), "time": 5 * np.arange(4), "lat": np.arange(3.0), "lon": np.arange(5.0)}
-    values = np.stack([VALUES, VALUES - 100], axis=1)
-    write(path / "a.nc", values, ("time", "level", "lat", "lon"), name="w", units="m s-1", axes=axes)
-
-
-@pytest.mark.parametrize(
-    ("files", "pattern", "channels", "transforms", "train", "crops"),
-    [
-        (rain, "*.nc", ["rain"], ["power"], (2.0, True), (50, 32)),
-        (temperature, "*.nc4", ["t2m"], [], (1.0, False), (9, 4)),
-        (groups, "**/*.h5", ["A_p", "B_p"], [], (1.0, False), (5, 3)),
-        (levels, "*.nc", ["w"], [], (1.0, False), (5, 3)),
-    ],
-)
-def test_the_suggestion_pasted_into_params_yaml_reads_the_files(
-    raw: Path, tmp_path: Path, files, pattern: str, channels: list[str], transforms: list[str], train, crops
-) -> None:
-    files(raw)
-    params = pasted(suggestion(inspect(load_params(PARAMS), [raw])), tmp_path)
-    assert params.ingest.pattern == pattern
-    assert params.ingest.coarsen == 1
-    assert [one.channel for one in params.ingest.variables] == channels
-    assert [step.kind for steps in params.normalize.transforms.values() for step in steps] == transforms
-    assert (params.train.rescale, params.train.mirror) == train
-    assert (params.crops.view, params.crops.window) == crops
-    again = inspect(params, [raw])
-    assert set(fates(again.catalogue).values()) == {"accepted"}
-    assert pasted(suggestion(again), tmp_path, tmp_path / "params.yaml") == params
-    frames = again.catalogue.frames
-    for (event,) in params.evaluate.thresholds.values():
-        assert frames["min"].min() < event < frames["max"].max()
 
 
 def test_files_and_folders_are_looked_at_as_ingest_would_and_stay_alone(raw: Path) -> None:
@@ -160,25 +76,6 @@ def test_a_folder_without_data_is_refused(raw: Path) -> None:
     (raw / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match=r"no file in .*raw matches ingest.pattern = '\*\.nc', and none ends in \.nc,"):
         look(raw)
-
-
-def test_entries_of_the_parameters_that_match_are_kept(raw: Path) -> None:
-    raw_dataset().rename(rate="rain").assign(other=raw_dataset()["rate"]).to_netcdf(raw / "a.nc")
-    ours = variable("rain", "m s-1", channel="mine", valid_max=9.0)
-    sections = yaml.safe_load(suggestion(look(raw, variables=[ours, variable("gone")], coarsen=2)))
-    assert sections["ingest"] == {"pattern": "*.nc", "variables": [ours], "coarsen": 2}
-    assert sections["normalize"] == {"transforms": {"mine": []}, "standardize": {"mine": "global"}}
-    assert sections["evaluate"] == {"thresholds": {"mine": [7.5]}}
-    assert "train" not in sections
-
-
-def test_entries_of_the_parameters_that_the_files_contradict_are_found_anew(raw: Path) -> None:
-    raw_dataset().to_netcdf(raw / "a.nc")
-    found = look(raw, variables=[variable("rate", "K")])
-    assert "cannot be converted to 'K'" in reason(found.catalogue, str(raw / "a.nc"))
-    sections = yaml.safe_load(suggestion(found))
-    assert sections["ingest"]["variables"] == [variable("rate", "mm h-1", channel="rate")]
-    assert sections["evaluate"]["thresholds"]["rate"][0] > 0
 
 
 def test_what_cannot_be_read_is_left_out_and_does_not_hide_the_rest(raw: Path) -> None:
@@ -236,39 +133,6 @@ def test_what_has_two_times_is_left_to_the_reader_to_refuse(raw: Path) -> None:
         add(file, "again", np.arange(3), ("lat",), units="hours since 2020-01-01")
     found = look(raw, variables=[variable("other")])
     assert "several axes of time" in found.left_out["rate"]
-
-
-@pytest.mark.parametrize(
-    ("units", "names", "lowest", "kinds"),
-    [
-        ("kg m-2 s-1", "pr precipitation_flux None", 0.0, ["power"]),
-        ("mm h-1", "rain_rate", 0.0, ["power"]),
-        ("mm h-1", "R None Snowfall rate", 0.0, ["power"]),
-        ("mm h-1", "rain_rate", -1.0, []),
-        ("m s-1", "wind_speed", 0.0, []),
-        ("m s-1", "terrain_velocity", 0.0, []),
-        ("kg m-2 s-1", "evaporation", 0.0, []),
-        ("K", "rain_temperature", 200.0, []),
-    ],
-)
-def test_only_rain_rates_that_are_never_negative_get_a_power(
-    units: str, names: str, lowest: float, kinds: list[str]
-) -> None:
-    assert [step["kind"] for step in steps_for(units, names, lowest)] == kinds
-
-
-def test_an_event_lies_within_a_narrow_range(raw: Path) -> None:
-    write(raw / "a.nc", 101325 + VALUES / 60, dtype="f8", units="Pa")
-    sections = yaml.safe_load(suggestion(look(raw, variables=[variable("other")])))
-    assert sections["evaluate"]["thresholds"] == {"rate": [pytest.approx(101325 + 59 / 120, abs=0.01)]}
-
-
-def test_a_constant_is_its_own_event_and_what_is_missing_has_none(raw: Path) -> None:
-    with netCDF4.Dataset(raw / "a.nc", "w") as file:
-        fill(file, 0 * VALUES + 3, name="constant")
-        fill(file, 0 * VALUES + np.nan, name="missing")
-    sections = yaml.safe_load(suggestion(look(raw, variables=[variable("other")])))
-    assert sections["evaluate"]["thresholds"] == {"constant": [3.0], "missing": []}
 
 
 def test_variables_in_groups_are_found_and_what_only_describes_them_is_not(raw: Path) -> None:

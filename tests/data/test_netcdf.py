@@ -11,9 +11,10 @@ from dialects import AXES, VALUES, add, fill, write
 from samples import START, STEP, ingest_config, raw_dataset, variable
 from xarray.backends.file_manager import FILE_CACHE
 
-from physicnet.data import netcdf
+from physicnet.clock import format_time
+from physicnet.data import netcdf, opening
 from physicnet.data.netcdf import open_netcdf, time_dimension
-from physicnet.fields import DataError, format_time
+from physicnet.fields import DataError
 
 FIVES = ["2020-06-01T05:00:00", "2020-06-01T05:05:00", "2020-06-01T05:10:00", "2020-06-01T05:15:00"]
 
@@ -347,12 +348,31 @@ def test_a_file_without_a_frame_is_named(odd: Path) -> None:
 
 
 def test_a_channel_that_is_called_as_a_coordinate_is_named(odd: Path) -> None:
-    with pytest.raises(DataError, match=r"odd\.nc: lat is a coordinate, too; give the variable another channel name"):
+    because = r"odd\.nc: the channel lat has the name of a coordinate or dimension; set channel to another name in ing"
+    with pytest.raises(DataError, match=because):
         opened(write(odd), variable(channel="lat"))
+    with pytest.raises(DataError, match=because):
+        opened(write(odd, axes={"time": AXES["time"]}), variable(channel="lat"))
+
+
+def test_a_variable_asked_for_that_is_a_mere_coordinate_here_is_left_to_other_files(odd: Path) -> None:
+    with netCDF4.Dataset(odd, "w") as file:
+        fill(file, coordinates="height")
+        add(file, "height", 2.0, units="m")
+    dataset = opened(odd, variable("height", "m"), variable(), variable("lat", "m"))
+    assert list(dataset.data_vars) == ["rate"]
+    assert dataset["height"] == 2.0
+
+
+def test_a_coordinate_that_is_a_field_itself_is_read_if_it_is_asked_for(odd: Path) -> None:
+    with netCDF4.Dataset(odd, "w") as file:
+        fill(file, coordinates="height")
+        fill(file, 100 * VALUES, name="height", units="m")
+    np.testing.assert_array_equal(opened(odd, variable(), variable("height", "m"))["height"], 100 * VALUES)
 
 
 def test_a_frame_beyond_memory_is_named(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netcdf, "MAX_FRAME_CELLS", 14)
+    monkeypatch.setattr(opening, "MAX_FRAME_CELLS", 14)
     with pytest.raises(DataError, match=r"odd\.nc: a frame of rate has 3 x 5 cells, more than the 14 that can be held"):
         opened(write(odd))
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from physicnet.clock import format_time
 from physicnet.data import times
-from physicnet.fields import DataError, format_time
+from physicnet.fields import DataError
 
 FILE = Path("radar_202006010510.nc")
 HOURS = "hours since 2020-06-01 00:00"
@@ -90,11 +91,34 @@ def test_months_have_a_length_where_each_has_thirty_days() -> None:
         decoded([1], "months since 2000-01-01")
 
 
-@pytest.mark.parametrize("year", [850, 2600])
-def test_the_standard_calendar_far_away_is_counted_by_objects(year: int) -> None:
-    (time,) = times.decode(FILE, clock([31], f"days since {year}-01-01"))
+@pytest.mark.parametrize(
+    ("calendar", "year", "expected"),
+    [
+        ("standard", 850, "0850-02-01T00:00:00 (standard)"),
+        ("proleptic_gregorian", 850, "0850-02-01T00:00:00"),
+        ("gregorian", 1650, "1650-02-01T00:00:00"),
+        ("proleptic_gregorian", 1650, "1650-02-01T00:00:00"),
+        ("standard", 2600, "2600-02-01T00:00:00"),
+    ],
+)
+def test_the_standard_calendar_far_away_is_counted_by_objects(calendar: str, year: int, expected: str) -> None:
+    (time,) = times.decode(FILE, clock([31], f"days since {year}-01-01", calendar=calendar))
     assert isinstance(time, cftime.datetime)
-    assert format_time(time).startswith(f"{year:04}-02-01T00:00:00 (")
+    assert format_time(time) == expected
+
+
+def test_times_of_today_counted_from_before_the_reform_are_the_same() -> None:
+    """The Julian calendar of the year 1 is two days ahead of the Gregorian one."""
+    days = (np.datetime64("2020-06-01") - np.datetime64("0001-01-01")).astype(int)
+    assert decoded([days], "days since 1-1-1", calendar="proleptic_gregorian") == ["2020-06-01T00:00:00"]
+    assert decoded([days + 2], "days since 1-1-1", calendar="standard") == ["2020-06-01T00:00:00"]
+
+
+def test_the_day_after_the_fourth_of_october_1582_is_the_fifteenth() -> None:
+    assert decoded([0, 1], "days since 1582-10-04", calendar="standard") == [
+        "1582-10-04T00:00:00 (standard)",
+        "1582-10-15T00:00:00 (standard)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,12 +192,13 @@ def test_several_clocks_are_named() -> None:
     [
         ("radar_202006010510.nc", "radar_%Y%m%d%H%M.nc", "2020-06-01T05:10:00"),
         ("2020153.h5", "%Y%j.h5", "2020-06-01T00:00:00"),
+        ("radar_230006010510.nc", "radar_%Y%m%d%H%M.nc", "2300-06-01T05:10:00"),
+        ("radar_160006010510.nc", "radar_%Y%m%d%H%M.nc", "1600-06-01T05:10:00"),
         ("r_20200601T0510+0200.nc", "r_%Y%m%dT%H%M%z.nc", "2020-06-01T03:10:00"),
     ],
 )
 def test_the_name_tells_the_time_in_utc(name: str, pattern: str, expected: str) -> None:
     moments = times.time_in_name(Path("folder") / name, pattern)
-    assert moments.dtype == "datetime64[ns]"
     assert [format_time(time) for time in moments] == [expected]
 
 

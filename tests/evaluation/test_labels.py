@@ -1,5 +1,3 @@
-import cftime
-import numpy as np
 import pytest
 
 from physicnet.evaluation import labels
@@ -8,19 +6,6 @@ from physicnet.evaluation import labels
 @pytest.mark.parametrize(("minutes", "text"), [(5.0, "5 min"), (150.0, "150 min"), (180.0, "3 h"), (5760.0, "4 d")])
 def test_leads_are_named_in_the_unit_that_fits(minutes: float, text: str) -> None:
     assert labels.lead(minutes) == text
-
-
-@pytest.mark.parametrize(
-    ("time", "text"),
-    [
-        (np.datetime64("2010-08-26T04:05", "ns"), "2010-08-26 04:05 UTC"),
-        (cftime.datetime(2000, 2, 30, 6, calendar="360_day"), "2000-02-30 06:00 (360_day)"),
-    ],
-)
-def test_a_moment_is_told_to_the_minute_with_what_its_clock_follows(
-    time: np.datetime64 | cftime.datetime, text: str
-) -> None:
-    assert labels.moment(time) == text
 
 
 @pytest.mark.parametrize(("units", "text"), [("mm h-1", "mm h⁻¹"), ("m2", "m²"), ("K", "K"), ("1e-3", "1e⁻³")])
