@@ -9,11 +9,13 @@ from physicnet.config import (
     ClipConfig,
     CodebookConfig,
     CropsConfig,
+    IngestConfig,
     LossConfig,
     MachineConfig,
     ModelConfig,
     NormalizeConfig,
     TrainConfig,
+    VariableConfig,
 )
 from physicnet.data.crops import draw_crops
 from physicnet.data.normalize import normalize
@@ -21,6 +23,20 @@ from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.training.inputs import Inputs
 
 CLIP = ClipConfig(frames_in=3, frames_out=2)
+RATE = VariableConfig(
+    name="rate", channel="rate", units="mm h-1", file_units=None, select={}, valid_min=None, valid_max=None
+)
+INGEST = IngestConfig(
+    pattern="*.nc",
+    time_from_name=None,
+    variables=[RATE],
+    coarsen=1,
+    on_conflict="newest",
+    max_invalid=0.0,
+    max_quarantined=0,
+    memory_limit="8 GiB",
+    cluster=None,
+)
 MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
 MODEL = ModelConfig(
     seed=1,
@@ -93,7 +109,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         standardize={"rate": "global"},
     )
     fitted = {"normalized": data.normalized, "statistics": data.statistics, "maps": data.maps}
-    normalize(split, CLIP, fields=folder / "fields.zarr", **fitted)
+    normalize(split, CLIP, INGEST, fields=folder / "fields.zarr", **fitted)
     draws = CropsConfig(
         seed=4,
         view=24,
