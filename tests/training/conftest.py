@@ -21,6 +21,7 @@ from physicnet.data.crops import draw_crops
 from physicnet.data.normalize import normalize
 from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.training.inputs import Inputs
+from physicnet.training.pretraining import pretrain
 
 CLIP = ClipConfig(frames_in=3, frames_out=2)
 RATE = VariableConfig(
@@ -60,6 +61,8 @@ CODEBOOK = CodebookConfig(
     commitment=0.25,
 )
 TRAIN = TrainConfig(
+    init_from=None,
+    learns="all",
     seed=3,
     epochs=2,
     steps_per_epoch=3,
@@ -125,3 +128,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     drawn = {"crops": data.crops, "figure": folder / "crops.png"}
     draw_crops(draws, CLIP, normalized=data.normalized, statistics=data.statistics, **drawn)
     return data
+
+
+@pytest.fixture(scope="session")
+def codebook(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a pretrained codebook."""
+    folder = tmp_path_factory.mktemp("codebook")
+    path = folder / "codebook.safetensors"
+    paths = {"codebook": path, "history": folder / "h.csv", "resume": folder / "resume"}
+    pretrain(CODEBOOK, CLIP, MODEL, MACHINE, **data.paths, **paths, report=lambda *_: None)
+    return path
