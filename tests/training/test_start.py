@@ -107,7 +107,7 @@ def test_a_missing_checkpoint_is_refused(data: Data, codebook: Path, tmp_path: P
         (lambda told: told["normalizer"].append(told["normalizer"][0] | {"variable": "u"}), "rate, u there, rate here"),
         (
             lambda told: told["normalizer"][0].update(transforms=[{"kind": "power", "exponent": 0.5}]),
-            r"transforms of rate: \[\{'kind': 'power', 'exponent': 0.5\}\] there, \[\] here",
+            r"transforms of rate: \[\{'exponent': 0.5, 'kind': 'power'\}\] there, \[\] here",
         ),
         (lambda told: told["normalizer"][0].update(hours=[True]), "anomaly of rate: against 1 hours of the day there"),
         (lambda told: told["normalizer"][0].update(standardize="per_cell"), "standardize of rate: per_cell there"),
