@@ -62,7 +62,8 @@ def _read(path: Path, sha256: str) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(
             f"train.init_from.checkpoint, {path}, does not exist; write the path of a checkpoint, seen from the folder "
-            "of params.yaml, or train.init_from: null"
+            "of params.yaml (of an output of DVC, which removes it before the stage runs, take a copy), or "
+            "train.init_from: null"
         )
     found = content_hash(path)
     if found != sha256.lower():
