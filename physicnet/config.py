@@ -301,18 +301,43 @@ class LossConfig(Section):
     smoothness: NonNegative
 
 
+class InitConfig(Section):
+    """A checkpoint of an earlier training: its path, and the hash of its content, without which DVC would not see it.
+
+    The path is seen from the folder of `params.yaml`.
+    """
+
+    checkpoint: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(min_length=1)]
+
+
 class TrainConfig(TrainingConfig):
     """Joint training.
+
+    `init_from` is the checkpoint to start from; null: start from the pretrained codebook. With `learns: fusion` only
+    the codebook, the memory and what weighs the levels against each other follow the new frames, all else stays as the
+    checkpoint has it.
 
     `mirror` also shows clips mirrored and transposed, for fields without a preferred direction. `rescale` = r
     multiplies the physical values of a clip by a factor between 1/r and r, for rates and other fields without a scale
     of their own; 1 leaves them as they are. `squared` is the weight of squared beside absolute errors.
     """
 
+    init_from: InitConfig | None
+    learns: Literal["all", "fusion"]
     mirror: bool
     rescale: Annotated[float, Field(ge=1)]
     squared: NonNegative
     losses: LossConfig
+
+    @model_validator(mode="after")
+    def _only_a_trained_model_adapts(self) -> "TrainConfig":
+        if self.learns == "fusion" and self.init_from is None:
+            raise ValueError(
+                "train.learns is fusion, but train.init_from is null: nothing would ever train the rest of the model; "
+                "name a checkpoint in train.init_from, or write train.learns: all"
+            )
+        return self
 
 
 class Params(Section):

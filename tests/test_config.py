@@ -127,6 +127,9 @@ def test_sections_cannot_be_changed() -> None:
         ),
         ("ingest.memory_limit", "2 GB", r"memory_limit is '2 GB'; write a number and one of KiB, MiB, GiB, TiB"),
         ("ingest.memory_limit", "GiB", r"memory_limit is 'GiB'"),
+        ("train.learns", "fusion", r"train: .*train\.init_from is null: .*; name a checkpoint in train\.init_from"),
+        ("train.learns", "codes", r"train\.learns: Input should be 'all' or 'fusion'"),
+        ("train.init_from", {"checkpoint": "m.safetensors"}, r"train\.init_from\.sha256: Field required"),
         ("ingest.on_conflict", "oldest", r"ingest\.on_conflict: Input should be 'newest' or 'refuse'"),
     ],
 )

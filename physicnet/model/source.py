@@ -4,6 +4,7 @@
 |---|---|
 | detail | m features per cell on a fine grid, the same for all leads |
 | amounts | how much of each feature enters at a lead, on the coarse grid of the latent |
+| confidence | how sure the level is of itself, by which the levels are fused |
 | source | Σ_m amounts_m(lead) · detail_m: added to the last frame before it is carried along |
 
 A convolutional GRU moves the coarse state on, lead by lead, so any number of leads can be asked for. Splitting the
@@ -39,20 +40,21 @@ class SourceExpert(nn.Module):
         self.variables = variables
         self.start = nn.Conv2d(latent, hidden, 3, padding=1)
         self.gru = ConvGRU(latent, hidden)
-        self.amounts = nn.Conv2d(hidden, variables * (basis + 2), 1)
-        for parameter in self.amounts.parameters():
+        self.confidence = nn.Conv2d(hidden, variables, 1)
+        self.amounts = nn.Conv2d(hidden, variables * (basis + 1), 1)  # and an offset before them
+        for parameter in (*self.confidence.parameters(), *self.amounts.parameters()):
             nn.init.zeros_(parameter)
 
     def forward(self, latent: Float[Tensor, "b d i j"], detail: Float[Tensor, "b m h w"], num_leads: int) -> Source:
         """Sources of leads 1..num_leads on the grid of `detail`, their values within ±BOUND."""
         state, drive = torch.tanh(self.start(latent)), self.gru.drive(latent)
-        amounts = []
+        spoken = []
         for _ in range(num_leads):
             state = self.gru(state, drive)
-            amounts.append(self.amounts(state))
+            spoken.append(torch.cat((self.confidence(state), self.amounts(state)), dim=1))
         b, size = latent.shape[0], detail.shape[-2:]
-        fine = resize(rearrange(amounts, "k b n i j -> (b k) n i j"), size)
-        fine = rearrange(fine, "(b k) (c n) h w -> b k c n h w", b=b, c=self.variables)
-        confidence, offset, amount = fine[:, :, :, 0], fine[:, :, :, 1], fine[:, :, :, 2:]
-        value = offset + (amount * detail[:, None, None]).sum(dim=3)
-        return Source(BOUND * torch.tanh(value / BOUND), confidence)
+        fine = resize(rearrange(spoken, "k b n i j -> (b k) n i j"), size)
+        fine = rearrange(fine, "(b k) n h w -> b k n h w", b=b)
+        amounts = rearrange(fine[:, :, self.variables :], "b k (c n) h w -> b k c n h w", c=self.variables)
+        value = amounts[:, :, :, 0] + (amounts[:, :, :, 1:] * detail[:, None, None]).sum(dim=3)
+        return Source(BOUND * torch.tanh(value / BOUND), fine[:, :, : self.variables])

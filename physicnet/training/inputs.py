@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from physicnet.checkpoint import MAPS, content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
 from physicnet.data.dataset import ClipDataset
+from physicnet.data.spacing import Spacing, spacing_of
 from physicnet.fields import Field
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
@@ -22,20 +24,25 @@ from physicnet.normalization import Normalizer
 
 @dataclass(frozen=True)
 class Inputs:
-    """The clips of both parts and the standardisation that made them."""
+    """The clips of both parts, the standardisation that made them, and the steps of their clock and grid."""
 
     clips: ClipDataset
     validation: ClipDataset
     normalizer: Normalizer
+    step_seconds: float
+    grid: list[Spacing]  # of rows, of columns
 
     @classmethod
     def read(cls, normalized: Path, statistics: Path, maps: Path, crops: Path, *, cache_mib: int) -> "Inputs":
         """Open the outputs of the data stages; both parts share one cache."""
-        record = CachedWindows(Field.open(normalized), cache_mib * 2**20)
+        field = Field.open(normalized)
+        record = CachedWindows(field, cache_mib * 2**20)
         return cls(
             ClipDataset(record, crops, "train"),
             ClipDataset(record, crops, "validation"),
             Normalizer.load(statistics, maps),
+            float(field.step / np.timedelta64(1, "s")),
+            spacing_of(field),
         )
 
     def build(self, model: ModelConfig, clip: ClipConfig) -> PhysicNet:
@@ -50,6 +57,8 @@ class Inputs:
             "clip": clip.model_dump(mode="json"),
             "window": self.clips.window,
             "normalizer": self.normalizer.to_dict(),
+            "step_seconds": self.step_seconds,
+            "grid": [asdict(spacing) for spacing in self.grid],
         }
 
     def maps(self) -> dict[str, Tensor]:

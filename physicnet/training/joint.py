@@ -1,4 +1,4 @@
-"""Stage 5: joint training of both levels, their experts and the codebook, from the pretrained codebook on."""
+"""Stage 5: joint training of both levels, experts and codebook, from the pretrained codebook or an earlier model on."""
 
 from functools import partial
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
@@ -23,6 +24,7 @@ from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
 from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
 from physicnet.training.memory import fit_memory
+from physicnet.training.start import freeze_all_but_fusion, warm_start
 
 MEMORY_CLIPS = 48  # from which the memory is fitted, at least; three times as many forecast no better
 
@@ -124,20 +126,30 @@ def train(
     """Write the model of the best validation, and one row per epoch.
 
     Raises:
-        CheckpointError: if the pretrained codebook is of a model of another size.
+        CheckpointError: if the pretrained codebook is of a model of another size, or the checkpoint of
+            `config.init_from` is not the one meant or does not agree with data and parameters.
     """
     inputs = Inputs.read(normalized, statistics, maps, crops, cache_mib=machine_config.cache_mib)
     sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
-        net = inputs.build(model, clip)
-        load_pretrained(net, load_checkpoint(codebook).tensors)
+        net, metadata = inputs.build(model, clip), inputs.metadata(model, clip)
+        if config.init_from is None:
+            load_pretrained(net, load_checkpoint(codebook).tensors)
+        else:
+            _tell(warm_start(net, config.init_from, metadata), on)
         net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
+        if config.learns == "fusion":
+            freeze_all_but_fusion(net)
         net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
         task = Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
         key = key_of(sections, [normalized, statistics, maps, crops, codebook])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:
             write_history(history, fitted)
-            metadata = inputs.metadata(model, clip) | {"best_epoch": fitted.best_epoch}
-            save_checkpoint(checkpoint, fitted.weights | inputs.maps(), metadata)
+            save_checkpoint(checkpoint, fitted.weights | inputs.maps(), metadata | {"best_epoch": fitted.best_epoch})
             finish(resume)
+
+
+def _tell(lines: list[str], on: Machine) -> None:
+    if on.leads:
+        Console(stderr=True).print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

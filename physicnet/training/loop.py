@@ -83,7 +83,7 @@ def fit(
     """Train to the end, from the beginning or from the state that an interrupted run of the same `key` left.
 
     Args:
-        task: what is learned; its model is on the machine's device.
+        task: what is learned; its model is on the machine's device, parameters that need no gradient stay as they are.
         dataset: the training clips.
         config: length, batch and rate.
         machine: device, precision, and this process among its peers.
@@ -94,9 +94,8 @@ def fit(
     Raises:
         FloatingPointError: if the loss is not finite, naming epoch, step and terms.
     """
-    optimizer = torch.optim.AdamW(
-        task.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
-    )
+    learned = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     averaged = AveragedModel(task.model, avg_fn=lambda mean, weight, _: torch.lerp(mean, weight, 1 - AVERAGING))
     done = _restore(resume / STATE, key, task.model, averaged, optimizer)
     with _progress(machine, len(done.history), config) as advance:

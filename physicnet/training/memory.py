@@ -59,5 +59,7 @@ def moments(
         "b k (c f) h w -> b k c f h w",
         f=NUM_FEATURES,
     )
-    gram = einsum(features, features, weight, "b k c f h w, b k c g h w, b k c h w -> c k f g")
-    return gram, einsum(features, rest * weight, "b k c f h w, b k c h w -> c k f")
+    # The weight first: left to right, einsum would make all products of two features in every cell.
+    weighted = features * weight[:, :, :, None]
+    gram = einsum(weighted, features, "b k c f h w, b k c g h w -> c k f g")
+    return gram, einsum(weighted, rest, "b k c f h w, b k c h w -> c k f")

@@ -31,9 +31,10 @@ def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale
     """A net of which no layer is zero: as if it had been trained."""
     net = small_net(variables=variables, frames_in=frames_in, seed=seed)
     for level in (net.global_level, net.local_level):
-        for index, layer in enumerate((level.flow.correction, level.source.amounts)):
+        layers = (level.flow.correction, level.source.amounts, level.source.confidence)
+        for index, layer in enumerate(layers):
             layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
-            layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 2)
+            layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 3)
     net.memory.weights.data = 0.2 * scale * noise(*net.memory.weights.shape, seed=4)
     return net
 

@@ -20,8 +20,9 @@ def make_expert(seed: int = 0) -> SourceExpert:
 def make_speaking(scale: float = 1.0) -> SourceExpert:
     """An expert whose last layer no longer starts at zero."""
     expert = make_expert()
-    expert.amounts.weight.data = scale * noise(*expert.amounts.weight.shape)
-    expert.amounts.bias.data = scale * noise(*expert.amounts.bias.shape, seed=1)
+    for index, layer in enumerate((expert.amounts, expert.confidence)):
+        layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
+        layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 2)
     return expert
 
 
@@ -61,19 +62,19 @@ def test_amounts_weigh_the_detail_as_a_loop_does():
     state, drive = torch.tanh(expert.start(latent)), expert.gru.drive(latent)
     for lead in range(3):
         state = expert.gru(state, drive)
-        spoken = expert.amounts(state)
+        amounts, confidence = expert.amounts(state), expert.confidence(state)
         for c in range(VARIABLES):
-            first = c * (BASIS + 2)
-            value = spoken[:, first + 1].clone()
+            first = c * (BASIS + 1)
+            value = amounts[:, first].clone()
             for m in range(BASIS):
-                value += spoken[:, first + 2 + m] * detail[:, m]
+                value += amounts[:, first + 1 + m] * detail[:, m]
             torch.testing.assert_close(source.value[:, lead, c], 4 * torch.tanh(value / 4))
-            torch.testing.assert_close(source.confidence[:, lead, c], spoken[:, first])
+            torch.testing.assert_close(source.confidence[:, lead, c], confidence[:, c])
 
 
 def test_small_sources_pass_the_bound_unchanged():
     expert, (latent, _) = make_expert(), make_inputs()
-    expert.amounts.bias.data[1] = 0.1  # the offset of the first variable
+    expert.amounts.bias.data[0] = 0.1  # the offset of the first variable
     value = expert(latent, torch.zeros(2, BASIS, *FINE), 1).value
     torch.testing.assert_close(value[:, :, 0], torch.full((2, 1, *FINE), 0.1), rtol=1e-3, atol=0)
     assert (value[:, :, 1] == 0).all()

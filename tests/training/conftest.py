@@ -9,18 +9,35 @@ from physicnet.config import (
     ClipConfig,
     CodebookConfig,
     CropsConfig,
+    IngestConfig,
     LossConfig,
     MachineConfig,
     ModelConfig,
     NormalizeConfig,
     TrainConfig,
+    VariableConfig,
 )
 from physicnet.data.crops import draw_crops
 from physicnet.data.normalize import normalize
 from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.training.inputs import Inputs
+from physicnet.training.pretraining import pretrain
 
 CLIP = ClipConfig(frames_in=3, frames_out=2)
+RATE = VariableConfig(
+    name="rate", channel="rate", units="mm h-1", file_units=None, select={}, valid_min=None, valid_max=None
+)
+INGEST = IngestConfig(
+    pattern="*.nc",
+    time_from_name=None,
+    variables=[RATE],
+    coarsen=1,
+    on_conflict="newest",
+    max_invalid=0.0,
+    max_quarantined=0,
+    memory_limit="8 GiB",
+    cluster=None,
+)
 MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
 MODEL = ModelConfig(
     seed=1,
@@ -44,6 +61,8 @@ CODEBOOK = CodebookConfig(
     commitment=0.25,
 )
 TRAIN = TrainConfig(
+    init_from=None,
+    learns="all",
     seed=3,
     epochs=2,
     steps_per_epoch=3,
@@ -93,7 +112,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         standardize={"rate": "global"},
     )
     fitted = {"normalized": data.normalized, "statistics": data.statistics, "maps": data.maps}
-    normalize(split, CLIP, fields=folder / "fields.zarr", **fitted)
+    normalize(split, CLIP, INGEST, fields=folder / "fields.zarr", **fitted)
     draws = CropsConfig(
         seed=4,
         view=24,
@@ -109,3 +128,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     drawn = {"crops": data.crops, "figure": folder / "crops.png"}
     draw_crops(draws, CLIP, normalized=data.normalized, statistics=data.statistics, **drawn)
     return data
+
+
+@pytest.fixture(scope="session")
+def codebook(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a pretrained codebook."""
+    folder = tmp_path_factory.mktemp("codebook")
+    path = folder / "codebook.safetensors"
+    paths = {"codebook": path, "history": folder / "h.csv", "resume": folder / "resume"}
+    pretrain(CODEBOOK, CLIP, MODEL, MACHINE, **data.paths, **paths, report=lambda *_: None)
+    return path

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
+from training.conftest import CLIP, MACHINE, MODEL, TRAIN, Data
 
 from physicnet.checkpoint import CheckpointError, load_checkpoint
 from physicnet.data.dataset import Batch
@@ -17,18 +17,8 @@ from physicnet.machine import machine
 from physicnet.training import joint
 from physicnet.training.joint import Joint, train
 from physicnet.training.loop import Fitted
-from physicnet.training.pretraining import pretrain
 
 NAMES = ("checkpoint", "history")
-
-
-@pytest.fixture(scope="module")
-def codebook(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("codebook")
-    path = folder / "codebook.safetensors"
-    paths = {"codebook": path, "history": folder / "h.csv", "resume": folder / "resume"}
-    pretrain(CODEBOOK, CLIP, MODEL, MACHINE, **data.paths, **paths, report=lambda *_: None)
-    return path
 
 
 def run(data: Data, codebook: Path, folder: Path, **changes: object) -> Path:

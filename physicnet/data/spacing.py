@@ -1,0 +1,76 @@
+"""How far apart the cells of a grid lie: what a model learned holds for cells of that size.
+
+Rows are compared with rows and columns with columns, by the median distance of neighbours along the coordinate of the
+axis. Distances in units that can be converted into each other (m and km) are; those in degrees are compared as degrees,
+so that columns of one spacing in longitude count as alike at any latitude. An axis without a coordinate of one
+dimension (a grid told by latitudes and longitudes of each cell alone) has no spacing and cannot be compared.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from physicnet.data.units import understood
+from physicnet.fields import Field
+
+TOLERANCE = 0.01  # share by which spacings of one grid may differ: rounding, and a stretched axis seen elsewhere
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """The distance from a cell to the next along an axis, null where no coordinate tells it."""
+
+    axis: str  # the dimension's name
+    distance: float | None  # the median over the axis, in `units`
+    units: str | None
+    regular: bool  # whether all neighbours lie that far apart, but for `TOLERANCE`
+
+    def __str__(self) -> str:
+        """Say it for a message."""
+        return "unknown" if self.distance is None else f"{self.distance:g} {self.units or '(no units)'}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """In what two grids differ, and what could not be settled; a line each."""
+
+    differences: list[str]
+    doubts: list[str]
+
+
+def spacing_of(field: Field) -> list[Spacing]:
+    """Return the spacing of the rows and of the columns."""
+    return [_along(field, dim) for dim in field.spatial_dims]
+
+
+def _along(field: Field, dim: str) -> Spacing:
+    axis = field.dataset[dim]  # without a coordinate, xarray counts the cells
+    if dim not in field.dataset.coords or axis.dtype.kind not in "iuf" or axis.size < 2:
+        return Spacing(dim, None, None, regular=False)
+    distances = np.abs(np.diff(axis.values.astype(np.float64)))
+    median = float(np.median(distances))
+    regular = bool((np.abs(distances - median) <= TOLERANCE * median).all())
+    units = axis.attrs.get("units")
+    return Spacing(dim, median, None if units is None else str(units), regular)
+
+
+def compare_spacing(ours: list[Spacing], theirs: list[Spacing]) -> Comparison:
+    """Compare the grid at hand with another, axis by axis."""
+    found = Comparison([], [])
+    for what, own, other in zip(("rows", "columns"), ours, theirs, strict=True):
+        if own.distance is None or other.distance is None:
+            found.doubts.append(f"the spacing of the {what} ({other} there, {own} here) could not be compared")
+        elif not _agree(own.distance, own.units, other.distance, other.units):
+            found.differences.append(f"grid spacing of the {what}: {other} there, {own} here")
+        elif not (own.regular and other.regular):
+            found.doubts.append(f"the spacing of the {what} varies: only its median ({other} there, {own} here) agrees")
+    return found
+
+
+def _agree(own: float, own_units: str | None, other: float, other_units: str | None) -> bool:
+    if own_units != other_units:
+        ours, theirs = understood(own_units), understood(other_units)
+        if ours is None or theirs is None or not theirs.is_convertible(ours):
+            return False
+        other = float(theirs.convert(other, ours))
+    return abs(own - other) <= TOLERANCE * own
