@@ -12,7 +12,7 @@ and decoder with the latents as they are in place of the codes: all else, losses
 perplexity are counted over the validation views and windows, with the codebook at rest.
 
 `--forecast` adds joint training from each of them (`--joint-steps` steps), and its validation loss; K and D are then
-those of params.yaml unless they are given.
+those of params.yaml unless they are given. It writes docs/results/codes.csv and draws nothing.
 
 A run that is finished is a row of the table and is not made again; a killed run goes on from its last epoch. Rows of
 other parameters, data or code are kept apart by `key`. Writes docs/results/codebook.csv and docs/figures/codebook.png.
@@ -23,7 +23,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -36,7 +35,7 @@ from rich.console import Console
 from torch import Tensor
 
 from physicnet.config import Params, load_params
-from physicnet.drawing import drawing_style, save
+from physicnet.drawing import INK, drawing_style, save
 from physicnet.fields import written_whole
 from physicnet.model.codebook import Codebook, Quantized
 from physicnet.training.inputs import key_of
@@ -46,6 +45,7 @@ from physicnet.training.pretraining import pretrain
 DATA = Path("data")
 STATE = Path(".physicnet/benchmarks/codebook")
 TARGET = Path("docs/results/codebook.csv")
+FORECASTS = Path("docs/results/codes.csv")
 FIGURE = Path("docs/figures/codebook.png")
 CODES = (16, 32, 64, 128, 256, 512)
 WIDTHS = (4, 8, 32)
@@ -135,23 +135,24 @@ def _best(history: Path) -> dict[str, float]:
 
 
 def sweep(runs: list[Run], params: Params, *, steps: int, joint_steps: int, target: Path) -> pd.DataFrame:
-    """Make every run that the table lacks, and write the table after each."""
-    table = pd.read_csv(target) if target.is_file() else pd.DataFrame(columns=["key"])
+    """Make every run that the table lacks, write the table after each, and return the rows of these runs."""
+    rows = pd.read_csv(target).to_dict("records") if target.is_file() else []
     inputs = [DATA / name for name in ("normalized.zarr", "statistics.json", "maps.safetensors", "crops.csv")]
+    keys = []
     for number, run in enumerate(runs, start=1):
         chosen = run.of(params, steps, joint_steps)
         used = {name: getattr(chosen, name) for name in ("clip", "model", "codebook", "machine")}
         key = key_of(used | ({"train": chosen.train} if joint_steps else {}), inputs)[:16]
-        made = f"{key}-{run.name}"
-        if made in set(table["key"]):
+        keys.append(f"{key}-{run.name}")
+        if keys[-1] in {row["key"] for row in rows}:
             continue
         Console().print(f"run {number} of {len(runs)}: {run.name}")
-        row = {"key": made} | asdict(run) | {"steps": steps, "joint_steps": joint_steps}
-        row |= measure(run, chosen, forecast=joint_steps > 0)
-        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+        row = {"key": keys[-1]} | asdict(run) | {"steps": steps, "joint_steps": joint_steps}
+        rows.append(row | measure(run, chosen, forecast=joint_steps > 0))
         with written_whole(target) as partial_file:
-            table.to_csv(partial_file, index=False, float_format="%.5g", lineterminator="\n")
-    return table
+            pd.DataFrame(rows).to_csv(partial_file, index=False, float_format="%.5g", lineterminator="\n")
+    table = pd.DataFrame(rows)
+    return table[table["key"].isin(keys)].reset_index(drop=True)
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -171,7 +172,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.set_xticks(numbers, [f"{number:g}" for number in numbers], minor=False)
             axes.minorticks_off()
         panels[0].set_ylim(0, 1.05)
-        panels[1].plot(numbers, numbers, color="#333333", lw=0.8, ls=":", zorder=1)
+        panels[1].plot(numbers, numbers, color=INK, lw=0.8, ls=":", zorder=1)
         panels[1].annotate("all alike", (numbers[-1], numbers[-1]), ha="right", va="top", fontsize=8)
         panels[2].set_ylim(bottom=0)
         handles, texts = panels[2].get_legend_handles_labels()
@@ -199,13 +200,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--forecast", action="store_true", help="train jointly too")
     parser.add_argument("--joint-steps", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--figure", type=Path, default=FIGURE)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Sweep, write the table, draw."""
+    """Sweep, print, write the table, draw."""
     options = arguments()
     params = load_params(Path("params.yaml"))
     machine = params.machine.model_copy(update={"num_threads": options.threads})
@@ -214,10 +213,14 @@ def main() -> None:
     widths = options.widths or ([own.code_dim] if options.forecast else list(WIDTHS))
     codes = options.codes or ([own.num_codes] if options.forecast else list(CODES))
     runs = list(grid(widths, codes, options.seeds))
-    make = partial(sweep, runs, params, steps=options.steps, target=options.target)
-    table = make(joint_steps=options.joint_steps if options.forecast else 0)
-    save(draw(table[table["steps"] == options.steps]), options.figure)
-    print(f"{len(table)} runs: {options.target}, {options.figure}")
+    steps, joint_steps = options.steps, options.joint_steps if options.forecast else 0
+    target = FORECASTS if options.forecast else TARGET
+    table = sweep(runs, params, steps=steps, joint_steps=joint_steps, target=target)
+    losses = [name for name in table if str(name).endswith("validation_loss")]
+    print(table.groupby(["code_dim", "num_codes"])[losses].agg(["mean", "std"]).to_string(float_format="%.4f"))
+    if not options.forecast:
+        save(draw(table), FIGURE)
+    print(f"{len(table)} runs: {target}")
 
 
 if __name__ == "__main__":

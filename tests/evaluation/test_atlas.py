@@ -30,7 +30,7 @@ def draw_atlas() -> Figure:
 
 
 def draw_growth() -> Figure:
-    return atlas.growth_figure(table([0.5, -0.5, 0.0, 0.2, 0.05]), PATCHES, CHART, minutes=30)
+    return atlas.growth_figure(table([0.5, -0.5, 0.0, 0.2, 0.05]), PATCHES, CHART, minutes=30.0)
 
 
 def draw_codes() -> Figure:
@@ -80,7 +80,7 @@ def test_a_large_codebook_shows_its_most_common_codes_and_says_so() -> None:
 
 def test_rare_codes_are_not_among_those_of_growth_and_decay() -> None:
     rows = table([0.5, -0.5, 9.0]).assign(share=[0.5, 0.4995, 0.0005])
-    figure = atlas.growth_figure(rows, PATCHES, CHART, minutes=30)
+    figure = atlas.growth_figure(rows, PATCHES, CHART, minutes=30.0)
     drawn = [float(dots.get_offsets()[0, 1]) for dots in figure.axes[0].collections]
     assert drawn == [-0.5, 0.5]
 
