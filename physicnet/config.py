@@ -267,7 +267,7 @@ class ModelConfig(Section):
     code_dim: Count
     num_codes: Annotated[int, Field(ge=2)]
     ema_decay: Fraction
-    revival_threshold: NonNegative
+    revival_threshold: Annotated[float, Field(ge=0, lt=1)]
     hidden: Annotated[int, Field(ge=2)]
     basis: Count
     flow_iterations: Count

@@ -188,6 +188,32 @@ def bootstrap_skill(
     return np.asarray(np.quantile(skills, [tail, 1 - tail], axis=0))
 
 
+def bootstrap_mean(
+    sums: Float[np.ndarray, "n m"],
+    cells: Float[np.ndarray, "n m"],
+    *,
+    block: int,
+    samples: int,
+    seed: int,
+    level: float = 0.95,
+) -> Float64[np.ndarray, "2 m"]:
+    """Return the lower and upper end of the interval of pooled means over `n` forecast origins, for each of `m`.
+
+    The block bootstrap of `bootstrap_skill`. Samples without any cell of a mean are left out of its interval; where
+    fewer than half of the samples have one, and with a single origin, it is NaN.
+    """
+    origins = len(sums)
+    if origins < 2:
+        return np.full((2, sums.shape[1]), np.nan)
+    counts = _draw_blocks(origins, block, samples, seed)
+    means = np.sort(_ratio(counts @ sums.astype(np.float64), counts @ cells.astype(np.float64)), axis=0)
+    defined = np.isfinite(means).sum(axis=0)  # sorted to the front
+    tail = (1 - level) / 2
+    places = np.rint(np.outer([tail, 1 - tail], np.maximum(defined - 1, 0))).astype(int)
+    ends = np.take_along_axis(means, places, axis=0)
+    return np.where(2 * defined >= samples, ends, np.nan)
+
+
 def _draw_blocks(origins: int, block: int, samples: int, seed: int) -> Float64[np.ndarray, "samples n"]:
     """Return how often each sample holds each origin; every sample holds as many as there are."""
     starts = np.random.default_rng(seed).integers(0, origins, (samples, -(-origins // block)))

@@ -187,3 +187,26 @@ def test_a_block_of_all_origins_leaves_nothing_to_vary() -> None:
 
 def test_one_origin_has_no_interval() -> None:
     assert np.isnan(metrics.bootstrap_skill(np.ones((1, 3)), np.ones((1, 3)), block=1, samples=5, seed=0)).all()
+
+
+def test_the_interval_of_a_mean_is_that_of_the_origins_drawn() -> None:
+    sums, cells = np.array([[2.0, 5.0], [6.0, 5.0]]), np.array([[2.0, 1.0], [2.0, 1.0]])
+    low, high = metrics.bootstrap_mean(sums, cells, block=1, samples=200, seed=0)
+    assert low.tolist() == [1, 5]  # twice the first origin
+    assert high.tolist() == [3, 5]
+
+
+def test_the_interval_of_a_mean_leaves_out_samples_without_it() -> None:
+    sums, cells = np.zeros((20, 2)), np.zeros((20, 2))
+    sums[:15, 0], cells[:15, 0] = 3.0, 1.0
+    sums[0, 1], cells[0, 1] = 3.0, 1.0
+    low, high = metrics.bootstrap_mean(sums, cells, block=19, samples=100, seed=0)
+    assert (low[0], high[0]) == (3, 3)
+    assert metrics.bootstrap_mean(sums[:, 1:] * 0, cells[:, 1:] * 0, block=1, samples=9, seed=0).tolist() == [
+        [pytest.approx(np.nan, nan_ok=True)],
+        [pytest.approx(np.nan, nan_ok=True)],
+    ]
+
+
+def test_a_single_origin_has_no_interval_of_the_mean() -> None:
+    assert np.isnan(metrics.bootstrap_mean(np.ones((1, 3)), np.ones((1, 3)), block=1, samples=9, seed=0)).all()

@@ -1,4 +1,4 @@
-"""Figures of the test part: forecasts beside the truth, scores per lead, spectra, the model's flow and its codes.
+"""Figures of the test part: forecasts beside the truth, scores per lead, spectra, the model's flow.
 
 All functions take plain arrays and tables and return a figure, which `physicnet.drawing.save` writes.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -101,10 +101,10 @@ def forecast_figure(
         for row, (name, frames) in zip(grid[:, 1:], [("truth", truth), *forecasts.items()], strict=True):
             row[0].set_ylabel(labels.title(name), fontsize=10)
             for axes, frame, expected in zip(row, frames, truth, strict=True):
-                _draw_map(axes, np.where(np.isnan(expected), np.nan, frame)[box], chart)
+                draw_map(axes, np.where(np.isnan(expected), np.nan, frame)[box], chart)
                 if name != "truth":
                     _note(axes, f"RMSE {_rmse(frame, expected):.2f}")
-        _colour_bar(figure, grid, chart)
+        colour_bar(figure, grid, chart)
     return figure
 
 
@@ -115,11 +115,11 @@ def _draw_start(column: np.ndarray, frame: Frame, now: str, chart: Map) -> None:
     axes = column[(len(column) - 1) // 2]
     axes.set_axis_on()
     axes.set_title(now)
-    _draw_map(axes, frame, chart)
+    draw_map(axes, frame, chart)
     scale_bar(axes, frame.shape[1], chart)
 
 
-def _draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
+def draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
     """Draw one frame upright: grey where nothing was observed, white below the scale."""
     if isinstance(chart.norm, LogNorm):  # which takes zero for a missing value
         lowest = float(chart.norm.vmin or 0.0)
@@ -137,7 +137,8 @@ def _note(axes: Axes, text: str) -> None:
     axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7.5, bbox=box)
 
 
-def _colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
+def colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
+    """Draw the scale beside the axes."""
     extend: Literal["max", "both"] = "max" if isinstance(chart.norm, LogNorm) else "both"
     mappable = ScalarMappable(chart.norm, palette(chart.norm))
     bar = figure.colorbar(
@@ -244,11 +245,11 @@ def flow_figure(
     with drawing_style():
         figure = Figure((10.0, 4.6 * chart.aspect * height / width + 0.6), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _draw_map(left, last[box], chart)
+        draw_map(left, last[box], chart)
         left.set_title(f"{now}: flow of the model")
         _arrows(left, flow[:, box[0], box[1]], seen)
         scale_bar(left, width, chart)
-        _colour_bar(figure, left, chart)
+        colour_bar(figure, left, chart)
         right.set_title("share of the local expert, mean over leads")
         share = np.where(seen, gate.mean(axis=0)[box], np.nan)
         image = draw_image(right, share, chart, cmap=ramp(), vmin=0.0, vmax=1.0)
@@ -270,37 +271,3 @@ def _arrows(axes: Axes, flow: Float[np.ndarray, "2 h w"], seen: Bool[np.ndarray,
         columns, rows, x, y, angles="xy", scale_units="xy", scale=typical / (1.2 * apart), color="#c2255c", width=0.004
     )
     axes.quiverkey(arrows, 0.8, -0.05, typical, f"{typical:g} cells per step", labelpos="E", coordinates="axes")
-
-
-def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, chart: Map) -> Figure:
-    """Draw which code each coarse cell has, coloured by how common the code is, and how often each is used.
-
-    Only coarse cells whose centre was observed in the last frame count.
-    """
-    seen = _resample(np.isfinite(last), codes.shape)
-    values, counts = np.unique(codes[seen], return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    values, share = values[order], counts[order] / counts.sum()
-    perplexity = np.exp(-(share * np.log(share)).sum())
-    rank = np.full(int(codes.max()) + 1, np.nan)
-    rank[values] = np.arange(len(values))
-    image = np.where(seen, rank[codes], np.nan)
-    box = observed_box(image[None])
-    palette = colormaps["viridis"].with_extremes(bad=MISSING)
-    with drawing_style():
-        figure = Figure(
-            (10.0, 4.6 * chart.aspect * image[box].shape[0] / image[box].shape[1] + 0.5), layout="constrained"
-        )
-        left, right = figure.subplots(1, 2)
-        left.set_title(f"{now}: code of each coarse cell")
-        draw_image(left, image[box], chart, cmap=palette, vmin=0, vmax=max(1, len(values) - 1))
-        right.set_title(f"{len(values)} codes in use, perplexity {perplexity:.1f}")
-        right.bar(np.arange(1, len(values) + 1), share, color=palette(np.linspace(0, 1, len(values))), width=0.9)
-        right.set(yscale="log", xlabel="codes, from the most to the least common", ylabel="share of the coarse cells")
-    return figure
-
-
-def _resample(image: Bool[np.ndarray, "h w"], shape: tuple[int, int]) -> Bool[np.ndarray, "i j"]:
-    """Return the values at the centres of a coarser grid over the same area."""
-    rows, columns = (((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, image.shape, strict=True))
-    return image[rows[:, None], columns]

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from physicnet.clock import format_minute
 from physicnet.drawing import Grid, save
-from physicnet.evaluation import figures, labels
+from physicnet.evaluation import atlas, figures, labels
 from physicnet.evaluation.scoring import Case
+from physicnet.evaluation.vocabulary import CodeStatistics
 from physicnet.fields import Field
 from physicnet.normalization import Normalizer
 
@@ -66,7 +67,19 @@ def _explain(
 ) -> None:
     flow = figures.flow_figure(last, explanation["flow"], explanation["gate"], now=now, chart=chart)
     save(flow, folder / "flow.png")
-    save(figures.codes_figure(explanation["codes"], last, now=now, chart=chart), folder / "codes.png")
+    save(atlas.codes_figure(explanation["codes"], last, now=now, chart=chart), folder / "codes.png")
+
+
+def draw_codes(folder: Path, codes: CodeStatistics, table: pd.DataFrame, case: Case, normalizer: Normalizer) -> None:
+    """Write the atlas of the codes and what they say of growth and decay; `table` is that of `codes`."""
+    patches = codes.means()
+    grid, channel = Grid.of(case.past), normalizer.channels[0]
+    # An amount that is not physical has no transform: its scale is linear.
+    norm = figures.colour_scale(np.stack([*patches.values()]), channel.transforms if channel.is_pointwise else [])
+    chart = figures.Map(grid.rows_ascend, grid.cell, grid.aspect, norm=norm, units=codes.amount.units)
+    save(atlas.atlas_figure(table, patches, chart), folder / "atlas.png")
+    minutes = codes.lead * float(case.past.step / np.timedelta64(1, "m"))
+    save(atlas.growth_figure(table, patches, chart, minutes=minutes), folder / "growth.png")
 
 
 def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normalizer) -> figures.Map:

@@ -17,8 +17,9 @@ from rich.progress import track
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
 from physicnet.evaluation import pooling
 from physicnet.evaluation.baselines import Climatology, build_baselines
-from physicnet.evaluation.gallery import draw_gallery
+from physicnet.evaluation.gallery import draw_codes, draw_gallery
 from physicnet.evaluation.scoring import Case, Scoreboard, data_ranges, forecast_case
+from physicnet.evaluation.vocabulary import MANY, CodeStatistics
 from physicnet.fields import DataError, Field, written_whole
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
@@ -92,17 +93,23 @@ def compare(
 ) -> None:
     """Score forecasters, the first of which is the model, and write all results, or nothing.
 
-    Persistence must be among them. The figures show the middle origin.
+    Persistence must be among them. The figures show the middle origin; what the codes stand for is read from at most
+    `MANY` origins and that one.
     """
-    scoreboard = Scoreboard(config, data_ranges(normalizer))
+    scoreboard, codes = Scoreboard(config, data_ranges(normalizer)), CodeStatistics.of(normalizer, record.units)
+    middle = starts[len(starts) // 2]
+    read = {*starts[:: -(-len(starts) // MANY)], middle}
     example: Case | None = None
+    explained: Mapping[str, np.ndarray] | None = None
     for start in track(starts, "forecasting from each origin", console=Console(stderr=True)):
         case = forecast_case(forecasters, record, start, clip)
         scoreboard.add(case)
-        if start == starts[len(starts) // 2]:
-            example = case
+        explanation = _explanation(forecasters[0], case) if start in read else None
+        if explanation is not None:
+            codes.add(case, explanation)
+        if start == middle:
+            example, explained = case, explanation
     assert example is not None
-    explained = forecasters[0].explain(example.past) if isinstance(forecasters[0], Explaining) else None
     sums, spectra = scoreboard.sums(), scoreboard.spectra()
     scores = pooling.pooled(sums, config)
     summary = pooling.means(scores) | {"headline": pooling.headline(scores, forecasters[0].name)}
@@ -112,7 +119,15 @@ def compare(
         _write_table(pooling.per_origin(sums), folder / "origins.csv")
         _write_table(spectra, folder / "spectra.csv")
         draw_gallery(folder / "figures", example, scores, spectra, normalizer, explained)
+        if codes.rows:
+            table = codes.table(config)
+            _write_table(table, folder / "codes.csv")
+            draw_codes(folder / "figures", codes, table, example, normalizer)
         file.write_text(json.dumps(_rounded(summary), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _explanation(forecaster: Forecaster, case: Case) -> Mapping[str, np.ndarray] | None:
+    return forecaster.explain(case.past) if isinstance(forecaster, Explaining) else None
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -12,7 +12,7 @@
 Codes follow the latents by running means, e_k = m_k / N_k, not by gradients (van den Oord et al. 2017, arXiv
 1711.00937, appendix A.1); the latents are drawn to the codes by the commitment loss. Left alone, most codes are never
 chosen; two remedies: k-means on the first batch places the codes where the latents are, and codes that fall out of use
-are revived at latents of the batch.
+are revived at those latents of the batch that the other codes say worst (docs/decisions/0013).
 
 Codes learn while `module.training` holds and rest otherwise. All randomness is drawn from (seed, updates), both part
 of the module: no global generator is touched and a resumed run draws what the uninterrupted one would have drawn.
@@ -32,23 +32,27 @@ from torch import Tensor, nn
 # Keeps codes without latents from dividing by zero; the value of vector-quantize-pytorch, against which we are tested.
 SMOOTHING = 1e-5
 KMEANS_ITERATIONS = 10
-# k-means sees at most so many latents per code: more hardly move the means.
-KMEANS_LATENTS_PER_CODE = 64
+# Codes are placed by a look at so many latents per code: more hardly move the means.
+LATENTS_PER_CODE = 64
 
 
 class Quantized(NamedTuple):
-    """Latents as codes: the codes (gradients pass straight through), their indices, the commitment loss."""
+    """Latents as codes: the codes (gradients pass straight through), their indices, the commitment loss.
+
+    `valid` says which latents came from observed data and count.
+    """
 
     code: Float[Tensor, "b d h w"]
     indices: Int[Tensor, "b h w"]
     commitment: Float32[Tensor, ""]
+    valid: Bool[Tensor, "b h w"]
 
 
 class Codebook(nn.Module):
     """`num_codes` codes of width `code_dim`, learned by running means of the latents that choose them.
 
-    A code is dead, and is revived, when its running mean of latents per batch falls below `revival_threshold`; zero
-    revives none.
+    A code is dead, and is revived, when it is chosen less often than `revival_threshold` times what codes are on
+    average, by the running means; zero revives none.
     """
 
     initialized: Tensor
@@ -85,12 +89,12 @@ class Codebook(nn.Module):
             chosen = nearest(flat, self.codes)
             distance = reduce((flat - self.codes[chosen]).square(), "n d -> n", "mean")
             commitment = torch.where(observed, distance, 0.0).sum() / observed.sum().clamp(min=1)
-            indices = rearrange(chosen, "(b h w) -> b h w", b=batch, h=height, w=width)
+            indices, valid = (part.reshape(batch, height, width) for part in (chosen, observed))  # b h w
             code = self.lookup(indices).to(latent.dtype)
             if self.training:
                 self._follow(flat.detach()[observed], chosen[observed])
         # Written so that the value is the code itself, without rounding, and the gradient that of the latent.
-        return Quantized(code + (latent - latent.detach()), indices, commitment)
+        return Quantized(code + (latent - latent.detach()), indices, commitment, valid)
 
     def lookup(self, indices: Int[Tensor, "b h w"]) -> Float32[Tensor, "b d h w"]:
         """Return the codes that `indices` name."""
@@ -98,14 +102,16 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _initialize(self, latents: Float32[Tensor, "n d"]) -> None:
-        """Place the codes by k-means, once, on the first batch of which anything was observed."""
+        """Place the codes by k-means, once, on the first batch of which anything was observed.
+
+        Where it has fewer different latents than there are codes, the other codes stay where they are.
+        """
         rng = self._rng()
-        drawn = draw(latents, KMEANS_LATENTS_PER_CODE * self.num_codes, rng)
+        drawn = self._sample(latents, rng)
         if len(drawn) == 0:
             return
-        # On the host, in one order of summation: GPUs of other makes would place the codes elsewhere.
-        means = kmeans(drawn.cpu(), self.num_codes, rng).to(drawn.device)
-        self._place(torch.arange(self.num_codes, device=drawn.device), means, weight=1.0)
+        means = kmeans(drawn, self.num_codes, rng).to(latents.device)
+        self._place(torch.arange(len(means), device=latents.device), means, weight=1.0)
         self.initialized.fill_(True)
 
     @torch.no_grad()
@@ -123,11 +129,28 @@ class Codebook(nn.Module):
         self._revive(latents)
 
     def _revive(self, latents: Float32[Tensor, "n d"]) -> None:
-        """Place dead codes at latents of the batch; those that the batch has no latent for wait for the next."""
-        dead = (self.cluster_size < self.revival_threshold).nonzero()[:, 0]
-        if len(dead) > 0:
-            drawn = draw(latents, len(dead), self._rng())
-            self._place(dead[: len(drawn)], drawn, weight=self.revival_threshold)
+        """Place dead codes at latents that are far from all living codes, and from each other.
+
+        Uniform odds would place nearly all of them amid what is most common, such as cells without rain, where the
+        living codes soon take their latents away again. Those that the batch has no latent for wait for the next.
+        """
+        mean = float(self.cluster_size.mean())
+        alive = self.cluster_size >= self.revival_threshold * mean
+        dead = alive.logical_not().nonzero()[:, 0]
+        if len(dead) == 0:
+            return
+        rng = self._rng()
+        drawn, living = self._sample(latents, rng), self.codes[alive].cpu()
+        distance = (drawn - living[nearest(drawn, living)]).square().sum(dim=1)
+        chosen = spread(drawn, len(dead), rng, distance)
+        self._place(dead[: len(chosen)], drawn[chosen].to(latents.device), weight=mean)
+
+    def _sample(self, latents: Float32[Tensor, "n d"], rng: np.random.Generator) -> Float32[Tensor, "m d"]:
+        """Draw so many latents of all processes that more would hardly change where codes are placed.
+
+        They come to the host, where sums have one order: GPUs of other makes would place the codes elsewhere.
+        """
+        return draw(latents, LATENTS_PER_CODE * self.num_codes, rng).cpu()
 
     def _place(self, indices: Int[Tensor, " k"], codes: Float32[Tensor, "k d"], *, weight: float) -> None:
         """Set codes as if `weight` latents per batch had always been there: old sums would pull them back."""
@@ -153,28 +176,33 @@ def tally(
     return choice.sum(dim=0), choice.T @ latents
 
 
-def kmeans(latents: Float32[Tensor, "n d"], num_codes: int, rng: np.random.Generator) -> Float32[Tensor, "k d"]:
-    """Return the means of `num_codes` clusters; some coincide where there are fewer different latents than codes."""
-    means = latents[spread(latents, num_codes, rng)]
+def kmeans(latents: Float32[Tensor, "n d"], num_codes: int, rng: np.random.Generator) -> Float32[Tensor, "m d"]:
+    """Return the means of `num_codes` clusters, or of as many as there are different latents."""
+    means = latents[spread(latents, num_codes, rng, torch.full_like(latents[:, 0], torch.inf))]
     for _ in range(KMEANS_ITERATIONS):
-        counts, sums = tally(latents, nearest(latents, means), num_codes)
+        counts, sums = tally(latents, nearest(latents, means), len(means))
         means = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), means)
     return means
 
 
-def spread(latents: Float32[Tensor, "n d"], num: int, rng: np.random.Generator) -> list[int]:
-    """Choose latents far from each other: each with odds of its squared distance to those before.
+def spread(
+    latents: Float32[Tensor, "n d"], num: int, rng: np.random.Generator, distance: Float32[Tensor, " n"]
+) -> list[int]:
+    """Choose at most `num` different latents far from each other: with odds of the squared distance to those before.
+
+    `distance` is the squared distance to what was there before the first; infinite if nothing was. Fewer are chosen
+    where no latent is left that differs from all before.
 
     This is k-means++ (Arthur and Vassilvitskii 2007): with uniform odds, some clusters start with two means and some
     with none, and stay so.
     """
-    chosen = [int(rng.integers(len(latents)))]
-    distance = torch.full_like(latents[:, 0], torch.inf)
-    while len(chosen) < num:
+    chosen: list[int] = []
+    while len(chosen) < num and (distance > 0).any():
+        odds = distance.isinf().double() if distance.isinf().any() else distance.double()
+        heights = np.cumsum(odds.numpy())
+        position = int(np.searchsorted(heights, rng.random() * heights[-1], side="right"))
+        chosen.append(min(position, int(odds.nonzero()[-1])))
         distance = torch.minimum(distance, (latents - latents[chosen[-1]]).square().sum(dim=1))
-        heights = np.cumsum(distance.numpy(), dtype=np.float64)
-        position = np.searchsorted(heights, rng.random() * heights[-1], side="right")
-        chosen.append(min(int(position), len(latents) - 1))
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""How the codebook is used over an epoch."""
+"""How the codebook is used, over an epoch or over the validation part."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from physicnet.model.codebook import Quantized, perplexity, usage
 
 
 class CodeCount:
-    """Counts how often each code was chosen since it was last asked."""
+    """Counts how often each code was chosen since it was last asked, by latents of observed data alone."""
 
     def __init__(self, num_codes: int) -> None:
         self.counts: Tensor = torch.zeros(num_codes, dtype=torch.int64)
@@ -15,11 +15,11 @@ class CodeCount:
     def add(self, *levels: Quantized) -> None:
         """Count the codes of a batch."""
         for quantized in levels:
-            chosen = quantized.indices.detach().flatten().cpu()
+            chosen = quantized.indices[quantized.valid].cpu()
             self.counts += torch.bincount(chosen, minlength=len(self.counts))
 
-    def take(self) -> dict[str, float]:
-        """Share of the codes used and their perplexity; the count starts anew."""
-        values = {"codebook_usage": usage(self.counts), "codebook_perplexity": perplexity(self.counts)}
+    def take(self, when: str = "") -> dict[str, float]:
+        """Share of the codes used and their perplexity, under names that begin with `when`; the count starts anew."""
+        values = {f"{when}codebook_usage": usage(self.counts), f"{when}codebook_perplexity": perplexity(self.counts)}
         self.counts = torch.zeros_like(self.counts)
         return values

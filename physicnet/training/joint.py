@@ -66,18 +66,24 @@ class Joint:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Prediction errors of the validation clips, whole frames under overlapping windows; also of persistence."""
+        """Prediction errors of the validation clips, whole frames under overlapping windows; also of persistence.
+
+        And which codes they take, while the codebook rests.
+        """
         model.eval()
         errors, error = [], partial(prediction_error, squared=self._config.squared)
+        codes = CodeCount(len(self._codes.counts))
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
             corners = covering(clip[0].isfinite().flatten(end_dim=1).any(dim=0), self.model.window)
             prediction, truth, observed = self._forecast(model, Batch(clip, corners[None]))
+            codes.add(*prediction.codes)
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
             errors.append([error(forecast, truth, observed).item() for forecast in forecasts])
         fused, alone, persistence = (sum(each) / len(errors) for each in zip(*errors, strict=True))
-        return {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
+        scores = {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
+        return scores | codes.take("validation_")
 
     def _forecast(
         self, model: nn.Module, batch: Batch

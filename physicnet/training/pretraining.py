@@ -49,14 +49,21 @@ class Pretraining:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Reconstruction errors of the validation clips, standard deviations."""
+        """Reconstruction errors of the validation clips, standard deviations, and which codes they take.
+
+        In the course of an epoch the codes move, and the revived ones among them are chosen somewhere: what they are
+        worth is seen here, where they rest.
+        """
         model.eval()
-        errors = []
+        errors, codes = [], CodeCount(len(self._codes.counts))
         for index in range(len(self._validation)):
             batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
-            errors.append([reconstruction_error(level).item() for level in self._reconstruct(model, batch)])
+            levels = self._reconstruct(model, batch)
+            codes.add(*(level.code for level in levels))
+            errors.append([reconstruction_error(level).item() for level in levels])
         view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
-        return {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
+        scores = {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
+        return scores | codes.take("validation_")
 
     def _reconstruct(self, model: nn.Module, batch: Batch) -> tuple[Reconstruction, Reconstruction]:
         past, observed = split_missing(batch.clip[:, : self._frames_in])

@@ -46,11 +46,7 @@ def flow() -> Figure:
     return figures.flow_figure(LAST, np.ones((2, 30, 40)), np.full((2, 30, 40), 0.5), now="now", chart=CHART)
 
 
-def codes() -> Figure:
-    return figures.codes_figure(np.arange(7 * 10).reshape(7, 10) % 5, LAST, now="now", chart=CHART)
-
-
-@pytest.mark.parametrize("draw", [forecasts, skill, spectra, flow, codes])
+@pytest.mark.parametrize("draw", [forecasts, skill, spectra, flow])
 def test_equal_input_gives_equal_bytes_whatever_the_user_has_set(
     draw: Callable[[], Figure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,7 +140,6 @@ def test_a_last_frame_without_observations_can_be_drawn(tmp_path: Path) -> None:
     save(figure, tmp_path / "forecast.png")
     figure = figures.flow_figure(nothing, np.ones((2, 30, 40)), np.ones((1, 30, 40)), now="now", chart=CHART)
     save(figure, tmp_path / "flow.png")
-    save(figures.codes_figure(np.zeros((3, 4), int), nothing, now="now", chart=CHART), tmp_path / "codes.png")
 
 
 def test_skill_far_below_persistence_leaves_the_panel() -> None:
@@ -155,14 +150,3 @@ def test_a_threshold_of_another_variable_has_no_panel() -> None:
     titles = [axes.get_title(loc="left") for axes in skill().axes]
     assert "CSI 0.5 mm h⁻¹" in titles
     assert not any("9" in title for title in titles)
-
-
-def test_codes_are_counted_where_the_last_frame_was_observed() -> None:
-    last = np.full((4, 8), np.nan)
-    last[:, :4] = 1.0
-    grid = np.array([[7, 7, 0, 0], [7, 2, 0, 0]])
-    figure = figures.codes_figure(grid, last, now="now", chart=CHART)
-    bars = [patch.get_height() for patch in figure.axes[1].patches]
-    assert bars == [0.75, 0.25]
-    perplexity = np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
-    assert figure.axes[1].get_title(loc="left") == f"2 codes in use, perplexity {perplexity:.1f}"

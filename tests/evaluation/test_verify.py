@@ -73,8 +73,8 @@ def test_the_stage_writes_metrics_tables_and_figures_and_nothing_else(evaluated:
     inputs = {"fields.zarr", "statistics.json", "maps.safetensors", "crops.csv"}
     assert {path.name for path in evaluated.iterdir()} - inputs == {"metrics.json", "results"}
     written = {str(path.relative_to(evaluated / "results")) for path in (evaluated / "results").rglob("*.*")}
-    assert written == {"scores.csv", "origins.csv", "spectra.csv"} | {
-        f"figures/{name}.png" for name in ("forecast", "skill", "spectra", "flow", "codes")
+    assert written == {"scores.csv", "origins.csv", "spectra.csv", "codes.csv"} | {
+        f"figures/{name}.png" for name in ("forecast", "skill", "spectra", "flow", "codes", "atlas", "growth")
     }
 
 
@@ -103,6 +103,14 @@ def test_the_origins_are_those_of_the_test_part_and_pool_to_the_scores(evaluated
     assert np.sqrt(pooled["squared_error"] / pooled["cells"]).to_numpy() == pytest.approx(scores["rmse"], rel=1e-4)
 
 
+def test_the_codes_of_all_origins_are_counted(evaluated: Path) -> None:
+    codes = pd.read_csv(evaluated / "results" / "codes.csv")
+    assert codes["code"].tolist() == [0]  # the stub knows no other
+    assert codes["cells"].tolist() == [2 * 4 * 5]
+    assert codes["share"].tolist() == [1]
+    assert codes["units"].tolist() == ["mm h-1"]
+
+
 def test_a_second_evaluation_gives_the_same_bytes(
     evaluated: Path, moving_blob: Field, normalizer: Normalizer, tmp_path: Path
 ) -> None:
@@ -120,7 +128,7 @@ def test_a_stage_that_fails_leaves_the_earlier_results_as_they_were(
     (tmp_path / "results").mkdir()
     for name in ("metrics.json", "results/scores.csv"):
         (tmp_path / name).write_text("earlier")
-    monkeypatch.setattr("physicnet.evaluation.figures.codes_figure", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("physicnet.evaluation.atlas.codes_figure", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_stage(tmp_path, moving_blob, normalizer)
     assert (tmp_path / "metrics.json").read_text() == "earlier"

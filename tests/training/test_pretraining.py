@@ -44,8 +44,9 @@ def test_the_history_reports_usage_perplexity_and_reconstruction_of_every_epoch(
     run(data, tmp_path)
     history = pd.read_csv(tmp_path / "codebook.csv")
     assert history["epoch"].tolist() == [1, 2]
-    assert history["codebook_usage"].between(0, 1).all()
-    assert history["codebook_perplexity"].between(1, MODEL.num_codes).all()
+    for when in ("", "validation_"):
+        assert history[f"{when}codebook_usage"].between(0, 1).all()
+        assert history[f"{when}codebook_perplexity"].between(1, MODEL.num_codes).all()
     assert (
         history[["reconstruction_global", "reconstruction_local", "validation_global", "validation_local"]]
         .gt(0)
@@ -64,7 +65,8 @@ def test_each_term_moves_an_encoder(data: Data, term: str) -> None:
 
 
 def test_reconstruction_error_counts_observed_cells_alone() -> None:
-    nothing = Quantized(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64), torch.tensor(0.0))
+    indices = torch.zeros(1, 1, 1, dtype=torch.int64)
+    nothing = Quantized(torch.zeros(1, 1, 1, 1), indices, torch.tensor(0.0), indices == 0)
     frames, truth = torch.tensor([1.0, 5.0]), torch.tensor([4.0, 99.0])
     shape = (1, 1, 1, 1, 2)
     level = Reconstruction(frames.view(shape), truth.view(shape), torch.tensor([1.0, 0.0]).view(shape), nothing)

@@ -1,0 +1,106 @@
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+import torch
+from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
+
+from physicnet.config import load_params
+from physicnet.model.codebook import Codebook
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_codebook", ROOT / "benchmarks" / "codebook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclass looks for its types
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def params():
+    own = {"clip": CLIP, "model": MODEL, "codebook": CODEBOOK, "train": TRAIN, "machine": MACHINE}
+    return load_params(ROOT / "params.yaml").model_copy(update=own)
+
+
+@pytest.fixture
+def there(benchmark: ModuleType, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(benchmark, "DATA", data.normalized.parent)
+    monkeypatch.setattr(benchmark, "STATE", tmp_path / "state")
+    return tmp_path
+
+
+def test_every_seed_has_every_width_with_every_number_of_codes_and_without(benchmark: ModuleType) -> None:
+    runs = list(benchmark.grid([4, 8], [16, 32], 2))
+    assert len(runs) == len(set(runs)) == 2 * 2 * 3
+    assert [(run.code_dim, run.num_codes) for run in runs if run.seed == 1] == [
+        (4, 16), (4, 32), (4, 0), (8, 16), (8, 32), (8, 0),
+    ]  # fmt: skip
+
+
+def test_a_run_changes_sizes_seeds_and_lengths_and_nothing_else(benchmark: ModuleType, params) -> None:
+    chosen = benchmark.Run(4, 9, 5).of(params, 8, 20)
+    assert (chosen.model.code_dim, chosen.model.num_codes) == (4, 9)
+    assert chosen.model.seed == chosen.codebook.seed == chosen.train.seed == 5
+    assert chosen.codebook.epochs * chosen.codebook.steps_per_epoch == 8
+    assert chosen.train.epochs * chosen.train.steps_per_epoch == 20
+    back = {"code_dim": MODEL.code_dim, "num_codes": MODEL.num_codes, "seed": MODEL.seed}
+    assert chosen.model.model_copy(update=back) == MODEL
+    assert chosen.clip == params.clip
+
+
+def test_continuous_latents_pass_as_they_are(benchmark: ModuleType) -> None:
+    codebook = Codebook(7, 5, ema_decay=0.9, revival_threshold=0.1, seed=1)
+    latent = torch.randn(2, 5, 3, 4, requires_grad=True)
+    passed = benchmark.continuous(codebook, latent)
+    assert torch.equal(passed.code, latent)
+    assert passed.commitment == 0
+    (passed.code * 3).sum().backward()
+    assert latent.grad is not None
+    assert (latent.grad == 3).all()
+
+
+def test_a_sweep_learns_with_codes_and_without_and_makes_nothing_twice(
+    benchmark: ModuleType, params, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = list(benchmark.grid([6], [5], 1))
+    made = benchmark.sweep(runs, params, steps=2, joint_steps=2, target=there / "table.csv")
+    assert made["num_codes"].tolist() == [5, 0]
+    assert made["validation_codebook_perplexity"][0] > 1
+    assert made["validation_codebook_perplexity"][1] == pytest.approx(1)
+    assert made[["validation_loss", "joint_validation_loss"]].gt(0).all(axis=None)
+    assert made["validation_loss"].nunique() == 2
+    monkeypatch.setattr(benchmark, "measure", lambda *_, **__: pytest.fail("made twice"))
+    again = benchmark.sweep(runs, params, steps=2, joint_steps=2, target=there / "table.csv")
+    assert again["key"].tolist() == made["key"].tolist()
+    assert not list((there / "state").rglob("*.safetensors"))
+
+
+def test_the_quantizer_is_back_after_a_run_without_it(benchmark: ModuleType, params, there: Path) -> None:
+    forward = Codebook.forward
+    benchmark.measure(benchmark.Run(6, 0, 1), benchmark.Run(6, 0, 1).of(params, 2, 0), forecast=False)
+    assert Codebook.forward is forward
+
+
+def test_the_figure_has_a_line_per_width_and_the_error_without_codes(benchmark: ModuleType) -> None:
+    rows = [
+        {"code_dim": width, "num_codes": codes, "seed": seed, "validation_codebook_usage": 0.5}
+        | {"validation_codebook_perplexity": codes / 2, "validation_loss": 1.0 + seed}
+        for width in (4, 8)
+        for codes in (16, 64, 0)
+        for seed in (1, 2)
+    ]
+    panels = benchmark.draw(pd.DataFrame(rows)).axes
+    labelled = [line for line in panels[2].lines if not line.get_label().startswith("_")]
+    assert [line.get_label() for line in labelled] == ["D = 4", "D = 4, continuous", "D = 8", "D = 8, continuous"]
+    assert labelled[0].get_xdata().tolist() == [16, 64]
+    assert labelled[0].get_ydata().tolist() == [2.5, 2.5]
+    assert labelled[1].get_ydata() == [2.5, 2.5]
