@@ -32,12 +32,13 @@ from physicnet.model.flow import FlowExpert
 from physicnet.model.motion import blur, estimate_flow, passing_flow
 from physicnet.model.source import Source, SourceExpert
 from physicnet.model.warp import carry, resize, sample_observed, trajectories
-from physicnet.model.windows import cut, paste
+from physicnet.model.windows import Canvas, cut
 
 MARGIN = 0.5  # standard deviations; how far a forecast may leave the range of its past
 SHARPNESS = 10.0  # of that limit, per standard deviation
 INFLOW = (32.0, 16.0, 8.0, 4.0, 2.0)  # cells; standard deviations of the neighbourhoods that continue missing cells
 FARAWAY = 0.01  # share of observed neighbours below which a neighbourhood gives way to the next wider, or to the mean
+GROUP = 64  # local windows of a clip that are looked at together
 TRACE = 1e-6  # share of observed neighbours below which a neighbourhood is as good as empty
 
 
@@ -82,6 +83,15 @@ class Prediction(NamedTuple):
     codes: tuple[Quantized, Quantized]  # of the global view, of the local windows
 
 
+class Closer(NamedTuple):
+    """What the local windows say, put back where they were cut."""
+
+    turn: Float[Tensor, "b 2 h w"]  # what they add to the flow
+    source: Source
+    presence: Float[Tensor, "b 1 h w"]
+    code: Quantized
+
+
 class PhysicNet(nn.Module):
     """Both levels, the codebook that they share, their fusion, and the memory that all places have in common."""
 
@@ -110,19 +120,12 @@ class PhysicNet(nn.Module):
         flow = self.global_level.flow(past, observed, present.flow, view.latent)  # b 2 h w
         source = Source(*(resize(part, size) for part in self.global_level.forecast(view, view_code, num_leads)))
 
-        crops = self.crop(present, flow, corners)  # (b n) t c s s
-        local = self.local_level.encode(crops)
-        local_code = self.quantize(local, crops)
-        turn = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
-        local_source = self.local_level.forecast(local, local_code, num_leads)
-        local_turn, presence = paste(turn, corners, size)  # b 2 h w, b 1 h w
-        local_value, local_confidence = (paste(part, corners, size)[0] for part in local_source)  # b k c h w
-
-        gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
-        fused_flow = flow + presence * local_turn
+        local = self.look_closer(present, flow, corners, num_leads)
+        gate = local.presence[:, None] * torch.sigmoid(local.source.confidence - source.confidence)  # b k c h w
+        fused_flow = flow + local.presence * local.turn
         last = complete(past[:, -1], observed[:, -1])  # b c h w
         memory = self.memory(scales(last, present), num_leads)
-        fused_source = memory + torch.lerp(source.value, local_value, gate)
+        fused_source = memory + torch.lerp(source.value, local.source.value, gate)
         passing = passing_flow(past, observed, fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
@@ -132,9 +135,31 @@ class PhysicNet(nn.Module):
             ),
             flow=fused_flow,
             gate=gate,
-            reach=carry(presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
+            reach=carry(local.presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
             inside=carry(torch.ones_like(gate[:, :, :1]), paths, padding="zeros"),
-            codes=(view_code, local_code),
+            codes=(view_code, local.code),
+        )
+
+    def look_closer(
+        self,
+        present: Present,
+        flow: Float[Tensor, "b 2 h w"],
+        corners: Int[Tensor, "b n 2"],
+        num_leads: int,
+    ) -> Closer:
+        """What the windows at `corners` add to the global level, group after group to bound the memory."""
+        turn, value, confidence = canvases = tuple(Canvas(flow.shape[-2:]) for _ in range(3))
+        codes = []
+        for group in torch.split(corners, GROUP, dim=1):
+            crops = self.crop(present, flow, group)  # (b n) t c s s
+            local = self.local_level.encode(crops)
+            codes.append(self.quantize(local, crops))
+            turned = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
+            source = self.local_level.forecast(local, codes[-1], num_leads)
+            for canvas, part in zip(canvases, (turned, *source), strict=True):
+                canvas.add(part, group)
+        return Closer(
+            turn.blend(), Source(value.blend(), confidence.blend()), turn.presence(), together(codes, len(corners))
         )
 
     def quantize(self, encoded: Encoded, present: Present) -> Quantized:
@@ -147,6 +172,19 @@ class PhysicNet(nn.Module):
         """The present as the local windows see it; its flow is what the global level adds to the first flow."""
         parts = (flow - present.flow, present.frames, present.observed)
         return Present(*(cut(part, corners, self.window) for part in parts))
+
+
+def together(groups: list[Quantized], batch: int) -> Quantized:
+    """The codes of all windows, those of one clip after the other; the commitment is the mean over the groups."""
+    if len(groups) == 1:
+        return groups[0]
+    code, indices = (
+        rearrange(
+            torch.cat([rearrange(part, "(b n) ... -> b n ...", b=batch) for part in parts], 1), "b n ... -> (b n) ..."
+        )
+        for parts in ([group.code for group in groups], [group.indices for group in groups])
+    )
+    return Quantized(code, indices, torch.stack([group.commitment for group in groups]).mean())
 
 
 @torch.no_grad()

@@ -46,13 +46,12 @@ class SourceExpert(nn.Module):
     def forward(self, latent: Float[Tensor, "b d i j"], detail: Float[Tensor, "b m h w"], num_leads: int) -> Source:
         """Sources of leads 1..num_leads on the grid of `detail`, their values within ±BOUND."""
         state, drive = torch.tanh(self.start(latent)), self.gru.drive(latent)
-        amounts = []
+        values, confidences = [], []
         for _ in range(num_leads):
             state = self.gru(state, drive)
-            amounts.append(self.amounts(state))
-        b, size = latent.shape[0], detail.shape[-2:]
-        fine = resize(rearrange(amounts, "k b n i j -> (b k) n i j"), size)
-        fine = rearrange(fine, "(b k) (c n) h w -> b k c n h w", b=b, c=self.variables)
-        confidence, offset, amount = fine[:, :, :, 0], fine[:, :, :, 1], fine[:, :, :, 2:]
-        value = offset + (amount * detail[:, None, None]).sum(dim=3)
+            fine = resize(self.amounts(state), detail.shape[-2:])  # lead by lead: all at once take much memory
+            fine = rearrange(fine, "b (c n) h w -> b c n h w", c=self.variables)
+            confidences.append(fine[:, :, 0])
+            values.append(fine[:, :, 1] + (fine[:, :, 2:] * detail[:, None]).sum(dim=2))
+        value, confidence = torch.stack(values, dim=1), torch.stack(confidences, dim=1)  # b k c h w
         return Source(BOUND * torch.tanh(value / BOUND), confidence)

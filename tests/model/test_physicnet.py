@@ -157,6 +157,19 @@ def test_the_order_of_windows_does_not_matter():
     torch.testing.assert_close(forth, back, rtol=1e-4, atol=1e-4)
 
 
+def test_windows_looked_at_group_by_group_say_the_same(monkeypatch):
+    past = torch.cat((drift((1.0, 2.0), 3, SIZE), drift((-1.0, 0.5), 3, SIZE, seed=1)))
+    corners = torch.cat((CORNERS, corners_of((3, 2), (20, 30), (9, 9), (0, 33))))
+    net = speaking_net()
+    at_once = net(past, whole(past), corners, 2)
+    monkeypatch.setattr(physicnet, "GROUP", 3)
+    in_groups = net(past, whole(past), corners, 2)
+    for name in ("frames", "global_frames", "flow", "gate", "reach"):
+        torch.testing.assert_close(getattr(in_groups, name), getattr(at_once, name), rtol=1e-4, atol=1e-5)
+    assert torch.equal(in_groups.codes[1].indices, at_once.codes[1].indices)
+    torch.testing.assert_close(in_groups.codes[1].code, at_once.codes[1].code)
+
+
 def test_without_a_window_nearby_the_global_level_speaks_alone():
     net, past = speaking_net(), drift((0.5, -0.5), 3, SIZE)
     prediction = net(past, whole(past), corners_of((12, 14)), 2)
