@@ -16,7 +16,7 @@ from physicnet.config import AnomalyConfig, NormalizeConfig
 from physicnet.cycles import DAYS_FOR_HOURS, HOURS, Cycles, groups
 from physicnet.data.moments import PerCell, Sums, sizes, solve
 from physicnet.fields import DataError, Field, frames_per_block
-from physicnet.normalization import Normalizer, Standardization, check_domain
+from physicnet.normalization import VALID, Normalizer, Standardization, check_domain
 from physicnet.transforms import Transform, transform_from_dict
 
 BLOCK_BYTES = 32 * 2**20  # values in memory at once, as double precision
@@ -52,7 +52,8 @@ def _fit_variable(field: Field, name: str, segments: Segments, config: Normalize
         )
     cycles = _cycles(found, grid, times) if anomaly else None
     mean, std = _per_cell(found, grid) if config.standardize[name] == "per_cell" else _pooled(found)
-    return Standardization(name, transforms, mean, std, cycles)
+    valid = {bound: field.dataset[name].attrs[bound] for bound in VALID if bound in field.dataset[name].attrs}
+    return Standardization(name, transforms, mean, std, cycles, **valid)
 
 
 def _cycles(found: PerCell, grid: tuple[int, int], times: Times) -> Cycles:

@@ -81,6 +81,18 @@ class Prediction(NamedTuple):
     reach: Float[Tensor, "b k 1 h w"]  # how far the local windows speak of a cell, 0 to 1
     inside: Float[Tensor, "b k 1 h w"]  # share of a cell's value that came from within the view
     codes: tuple[Quantized, Quantized]  # of the global view, of the local windows
+    limited: Float[Tensor, "b k c"]  # share of the cells whose value `grow` had to hold back
+
+
+class Range(NamedTuple):
+    """The least and the greatest standardised value of each variable."""
+
+    low: Float[Tensor, "b 1 c 1 1"]
+    high: Float[Tensor, "b 1 c 1 1"]
+
+    def to(self, device: torch.device) -> "Range":
+        """The same on another device."""
+        return Range(self.low.to(device), self.high.to(device))
 
 
 class Closer(NamedTuple):
@@ -111,9 +123,14 @@ class PhysicNet(nn.Module):
         observed: Float[Tensor, "b t c h w"],
         corners: Int[Tensor, "b n 2"],
         num_leads: int,
+        *,
+        within: Range | None = None,
     ) -> Prediction:
-        """Forecast `num_leads` frames, with local windows at `corners`."""
-        size = past.shape[-2:]
+        """Forecast `num_leads` frames, with local windows at `corners`.
+
+        `within` is the range of the whole frame, where `past` is a part of it.
+        """
+        size, within = past.shape[-2:], within or range_of(past)
         present = observe(past, observed)  # b t c h w, twice
         view = self.global_level.encode(present)
         view_code = self.quantize(view, present)
@@ -129,15 +146,16 @@ class PhysicNet(nn.Module):
         passing = passing_flow(past, observed, fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
-            frames=carry(grow(past, last, fused_source), paths),
+            frames=carry(grow(last, fused_source, within), paths),
             global_frames=carry(
-                grow(past, last, memory + source.value), trajectories(flow, num_leads, passing=passing)
+                grow(last, memory + source.value, within), trajectories(flow, num_leads, passing=passing)
             ),
             flow=fused_flow,
             gate=gate,
             reach=carry(local.presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
             inside=carry(torch.ones_like(gate[:, :, :1]), paths, padding="zeros"),
             codes=(view_code, local.code),
+            limited=held_back(last, fused_source, within),
         )
 
     def look_closer(
@@ -239,17 +257,34 @@ def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]
     return torch.lerp(guess, frame, observed)
 
 
+def range_of(past: Float[Tensor, "b t c h w"]) -> Range:
+    """The range of a past whose missing values are 0."""
+    return Range(*(extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax)))
+
+
 def grow(
-    past: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"]
+    last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"], within: Range
 ) -> Float[Tensor, "b k c h w"]:
-    """The completed last frame with the source of each lead, softly kept within what the past of the clip showed.
+    """The completed last frame with the source of each lead, softly kept within the past's range and a MARGIN.
 
     A few cells of a young model would otherwise explode, and physical values are exponential in ours.
     """
-    low, high = (extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax))  # b 1 c 1 1
-    low, high = low - MARGIN, high + MARGIN
+    low, high = within.low - MARGIN, within.high + MARGIN
     value = last[:, None] + source
     return high - F.softplus(high - low - F.softplus(value - low, SHARPNESS), SHARPNESS)
+
+
+@torch.no_grad()
+def held_back(
+    last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"], within: Range
+) -> Float[Tensor, "b k c"]:
+    """The share of the cells whose value, before `grow` limits it, lies more than MARGIN outside of the range.
+
+    The limit hides a model that explodes; this tells of it.
+    """
+    value = last[:, None] + source
+    outside = (value < within.low - MARGIN) | (value > within.high + MARGIN)
+    return outside.to(value).mean(dim=(-2, -1))
 
 
 def mostly_observed(present: Present, size: tuple[int, int]) -> Bool[Tensor, "b i j"]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from physicnet.model.codebook import Quantized, perplexity, usage
+from physicnet.model.codebook import Quantized, perplexity, sum_over_processes, usage
 
 
 class CodeCount:
@@ -19,7 +19,8 @@ class CodeCount:
             self.counts += torch.bincount(chosen, minlength=len(self.counts))
 
     def take(self) -> dict[str, float]:
-        """Share of the codes used and their perplexity; the count starts anew."""
-        values = {"codebook_usage": usage(self.counts), "codebook_perplexity": perplexity(self.counts)}
+        """Share of the codes that all processes used, and their perplexity; the count starts anew."""
+        counts = sum_over_processes(self.counts)
+        values = {"codebook_usage": usage(counts), "codebook_perplexity": perplexity(counts)}
         self.counts = torch.zeros_like(self.counts)
         return values

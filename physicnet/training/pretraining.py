@@ -1,5 +1,6 @@
 """Stage 4: pretrain the encoders and the codebook as an autoencoder, on global views and local windows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from physicnet.model.physicnet import PhysicNet
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import split_missing
+from physicnet.training.losses import of_one, split_missing
 
 
 class Pretraining:
@@ -38,8 +39,8 @@ class Pretraining:
         view, windows = self._reconstruct(self.model, batch)
         self._codes.add(view.code, windows.code)
         return {
-            "reconstruction_global": reconstruction_error(view),
-            "reconstruction_local": reconstruction_error(windows),
+            "reconstruction_global": reconstruction_error(view, self._machine.mean),
+            "reconstruction_local": reconstruction_error(windows, self._machine.mean),
             "commitment": self._commitment * (view.code.commitment + windows.code.commitment),
         }
 
@@ -54,7 +55,7 @@ class Pretraining:
         errors = []
         for index in range(len(self._validation)):
             batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
-            errors.append([reconstruction_error(level).item() for level in self._reconstruct(model, batch)])
+            errors.append([reconstruction_error(level, of_one).item() for level in self._reconstruct(model, batch)])
         view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
         return {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
 
@@ -64,10 +65,10 @@ class Pretraining:
         return levels
 
 
-def reconstruction_error(level: Reconstruction) -> Float[Tensor, ""]:
-    """Mean absolute error over what was observed, standard deviations."""
+def reconstruction_error(level: Reconstruction, average: Callable[[Tensor], Tensor]) -> Float[Tensor, ""]:
+    """Mean absolute error over what was observed, standard deviations; `average` as of `prediction_error`."""
     error = (level.frames - level.truth).abs() * level.observed
-    return error.sum() / level.observed.sum().clamp(min=1e-6)
+    return error.sum() / average(level.observed.sum()).clamp(min=1e-6)
 
 
 def pretrain(

@@ -21,7 +21,7 @@ from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.training.inputs import Inputs
 
 CLIP = ClipConfig(frames_in=3, frames_out=2)
-MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16, tile_cells=2**20)
 MODEL = ModelConfig(
     seed=1,
     channels=8,
