@@ -32,7 +32,9 @@ def untrained(params: Params, inputs: Inputs, name: str, *, fitted: bool) -> Mod
     net = inputs.build(params.model, params.clip)
     if fitted:
         net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), params.clip.frames_in)
-    model = ModelForecaster(net, inputs.normalizer, params.clip, torch.device("cpu"))
+    model = ModelForecaster(
+        net, inputs.normalizer, params.clip, torch.device("cpu"), tile_cells=params.machine.tile_cells
+    )
     model.name = name
     return model
 

@@ -51,6 +51,12 @@ class VariableConfig(Section):
     valid_min: float | None
     valid_max: float | None
 
+    @property
+    def valid_range(self) -> dict[str, float]:
+        """The bounds that are given, as the attributes that CF calls by the same names."""
+        bounds = {"valid_min": self.valid_min, "valid_max": self.valid_max}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
     @model_validator(mode="before")
     @classmethod
     def _is_called_by_the_last_part_of_its_name(cls, content: Any) -> Any:
@@ -240,13 +246,15 @@ class CropsConfig(Section):
 class MachineConfig(Section):
     """Device and threads of the stages that train or run the model; `precision` is that of the training steps.
 
-    `cache_mib` bounds what the trainings keep of the record in memory.
+    `cache_mib` bounds what the trainings keep of the record in memory. Frames of more than `tile_cells` cells are
+    forecast in overlapping tiles of at most about so many.
     """
 
     device: str
     precision: Literal["float32", "bfloat16"]
     num_threads: Count
     cache_mib: Index
+    tile_cells: Count
 
 
 class EvaluateConfig(Section):

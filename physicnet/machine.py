@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor
 
 from physicnet.config import ConfigError, MachineConfig
@@ -38,6 +39,31 @@ class Machine:
                 dist.all_reduce(tensor)
                 tensor /= self.processes
 
+    def mean(self, value: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Mean of a value over the processes; gradients pass to all of them. All must ask for it."""
+        if self.processes == 1:
+            return value
+        total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+        return total / self.processes
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes; the gradient of each reaches all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        del ctx  # nothing to remember
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        del ctx
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
 
 @contextmanager
 def machine(config: MachineConfig) -> Iterator[Machine]:
@@ -53,7 +79,7 @@ def machine(config: MachineConfig) -> Iterator[Machine]:
         device = torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if processes > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     checks: Any = torch.utils.deterministic
     fill, checks.fill_uninitialized_memory = checks.fill_uninitialized_memory, False  # finds bugs of torch, costs 6 %

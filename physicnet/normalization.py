@@ -23,6 +23,7 @@ from physicnet.transforms import Transform, functions_of, transform_from_dict
 
 # A variable that varies by less than this share of its mean is constant to single precision.
 SINGLE_PRECISION = 2.0**-23
+VALID = ("valid_min", "valid_max")
 NO_TIMES = np.empty(0, "datetime64[ns]")
 Maps = Mapping[str, np.ndarray]  # arrays with a value per cell, by "<variable>/<what>"
 
@@ -36,6 +37,8 @@ class Standardization:
     mean: float | Float[np.ndarray, "h w"]
     std: float | Float[np.ndarray, "h w"]
     cycles: Cycles | None = None
+    valid_min: float | None = None  # what forecasts are kept within, in the variable's units; None: no bound
+    valid_max: float | None = None
 
     def __post_init__(self) -> None:
         mean, std = np.asarray(self.mean), np.asarray(self.std)
@@ -66,11 +69,14 @@ class Standardization:
         return (values - _like(values, self.mean)) / _like(values, self.std)
 
     def denormalize(self, values: Float[Any, "*batch t h w"], times: Times) -> Float[Any, "*batch t h w"]:
-        """From standardised values to physical units."""
+        """From standardised values to physical units, within the valid range."""
         values = values * _like(values, self.std) + _like(values, self.mean)
         if self.cycles is not None:
             values = values + _like(values, self.cycles.at(times))
-        return self.inverse(values)
+        values = self.inverse(values)
+        if self.valid_min is None and self.valid_max is None:
+            return values
+        return functions_of(values).clip(values, self.valid_min, self.valid_max)
 
     def inverse(self, values: Float[Any, "..."]) -> Float[Any, "..."]:
         """Undo the transforms alone."""
@@ -112,6 +118,7 @@ class Standardization:
             "standardize": "per_cell" if per_cell else "global",
             "mean": None if per_cell else self.mean,
             "std": None if per_cell else self.std,
+            **{bound: getattr(self, bound) for bound in VALID if getattr(self, bound) is not None},
         }
 
     def maps(self) -> dict[str, np.ndarray]:
@@ -126,13 +133,16 @@ class Standardization:
     def from_dict(cls, entry: Mapping[str, Any], maps: Maps) -> "Standardization":
         """Build the standardisation that `to_dict` and `maps` described."""
         name, hours = entry["variable"], entry["hours"]
-        own = {
+        own: dict[str, Any] = {
             key: maps[f"{name}/{key}"] if entry["standardize"] == "per_cell" else entry[key] for key in ("mean", "std")
         }
         cycles = None
         if hours is not None:
             cycles = Cycles(maps[f"{name}/hourly"], maps[f"{name}/yearly"], np.array(hours))
-        return cls(name, tuple(transform_from_dict(step) for step in entry["transforms"]), **own, cycles=cycles)
+        valid = {bound: entry[bound] for bound in VALID if bound in entry}
+        return cls(
+            name, tuple(transform_from_dict(step) for step in entry["transforms"]), **own, cycles=cycles, **valid
+        )
 
 
 def check_domain(

@@ -73,7 +73,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_flow_is_recovered(project: Path) -> None:
-    machine = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
+    machine = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16, tile_cells=2**20)
     forecaster = ModelForecaster.load(project / "models" / "model.safetensors", machine)
     field = Field.open(project / "data" / "fields.zarr")
     flow = forecaster.explain(field.isel(34, 37))["flow"]

@@ -7,7 +7,7 @@ from physicnet.machine import find_device, machine
 
 def config(**changes: object) -> MachineConfig:
     return MachineConfig.model_validate(
-        {"device": "cpu", "precision": "float32", "num_threads": 1, "cache_mib": 16} | changes
+        {"device": "cpu", "precision": "float32", "num_threads": 1, "cache_mib": 16, "tile_cells": 2**20} | changes
     )
 
 

@@ -55,6 +55,18 @@ def test_denormalize_undoes_normalize_for_arrays_and_tensors(channels: tuple[np.
         np.testing.assert_allclose(np.asarray(back)[:, 4], values[:, 4], rtol=2e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 3.0), (None, 3.0), (0.0, None)])
+def test_no_forecast_leaves_the_valid_range(low: float | None, high: float | None) -> None:
+    values = np.array([-2.0, -1.0, 0.0, 2.0, np.nan], np.float32).reshape(1, 1, 1, 5)
+    bounded = Normalizer((Standardization("wind", (), mean=1.0, std=2.0, valid_min=low, valid_max=high),))
+    again = Normalizer.from_dict(json.loads(json.dumps(bounded.to_dict())), {})
+    expected = np.clip(2 * values + 1, low, high)
+    for form in (values, torch.from_numpy(values)):
+        found = again.denormalize(form, TIMES[:1])
+        assert type(found) is type(form)
+        np.testing.assert_allclose(np.asarray(found), expected)
+
+
 @given(grids(any_sign))
 def test_arrays_and_tensors_agree(values: np.ndarray) -> None:
     alone = Normalizer((HEAT,))

@@ -116,7 +116,9 @@ def template(verdict: Verdict, config: IngestConfig) -> Field:
         if header is None:
             raise DataError(f"no file gives {variable.channel}; add files or take it out of ingest.variables")
         arrays[variable.channel] = xr.DataArray(
-            values, dims=(first.time_dim, *grid.dims), attrs=header.variables[variable.channel]
+            values,
+            dims=(first.time_dim, *grid.dims),
+            attrs=header.variables[variable.channel] | variable.valid_range,
         )
         arrays[variable.channel].encoding = {"grid_mapping": header.grid_mappings.get(variable.channel)}
     return Field(xr.Dataset(arrays, coordinates.coords, first.attributes).assign_coords({first.time_dim: times}))

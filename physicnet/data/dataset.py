@@ -85,7 +85,7 @@ def epoch_batches(
     """Yield `steps` batches of an epoch: clips in random order, all of them before any comes again.
 
     The order depends on `seed` and `epoch` alone, so training resumes exactly. `batch_size` counts the clips of all
-    processes together; each process gets its own share of them.
+    processes together; each process gets its own share of them, in the order of the batch.
 
     Raises:
         ValueError: if the processes cannot share a batch evenly.
@@ -95,7 +95,7 @@ def epoch_batches(
     rng = np.random.default_rng([seed, epoch])
     rounds = -(-steps * batch_size // len(dataset))
     order = np.concatenate([rng.permutation(len(dataset)) for _ in range(rounds)])
-    batches = order[: steps * batch_size].reshape(steps, batch_size)[:, rank::world_size]
+    batches = order[: steps * batch_size].reshape(steps, world_size, batch_size // world_size)[:, rank]
     yield from read_ahead(partial(read_batch, dataset, batch) for batch in batches.tolist())
 
 

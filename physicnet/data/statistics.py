@@ -25,7 +25,7 @@ from physicnet.data.moments import PerCell, Sums, sizes, solve
 from physicnet.data.progress import followed
 from physicnet.data.workers import Workers
 from physicnet.fields import DataError, Field, Segments
-from physicnet.normalization import Normalizer, Standardization, check_domain
+from physicnet.normalization import VALID, Normalizer, Standardization, check_domain
 from physicnet.transforms import Transform, transform_from_dict
 
 # A cell that hardly varies in training may vary later: its deviation counts as at least this share of the typical one.
@@ -124,7 +124,9 @@ def _fit_variable(field: Field, recipe: Recipe, budget: Budget, workers: Workers
     if recipe.per_cell:
         typical = np.float32(np.sqrt(found.within / found.number))
         mean, std = maps["mean"][0], np.maximum(maps["std"][0], np.float32(SMALLEST_SHARE) * typical)
-    return Standardization(recipe.variable, recipe.transforms, mean, std, cycles)
+    attributes = field.dataset[recipe.variable].attrs
+    valid = {bound: attributes[bound] for bound in VALID if bound in attributes}
+    return Standardization(recipe.variable, recipe.transforms, mean, std, cycles, **valid)
 
 
 def _check_cycles(name: str, times: Times, anomaly: AnomalyConfig) -> None:

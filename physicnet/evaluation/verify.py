@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
@@ -31,6 +32,15 @@ class Explaining(Protocol):
 
     def explain(self, past: Field) -> Mapping[str, np.ndarray]:
         """Return `flow` (2 h w; x, y in pixels per step), `gate` (k h w) and `codes` (i j, one per coarse cell)."""
+        ...
+
+
+@runtime_checkable
+class Saturating(Protocol):
+    """A forecaster that is held within limits, and counts how often it had to be."""
+
+    def take_saturation(self) -> np.ndarray:
+        """Return the share of cells (k c) that were held back, over all forecasts since it was last asked."""
         ...
 
 
@@ -112,6 +122,9 @@ def compare(
     assert example is not None
     sums, spectra = scoreboard.sums(), scoreboard.spectra()
     scores = pooling.pooled(sums, config)
+    for forecaster in forecasters:
+        if isinstance(forecaster, Saturating):
+            scores = with_saturation(scores, forecaster.name, record.variables, forecaster.take_saturation())
     summary = pooling.means(scores) | {"headline": pooling.headline(scores, forecasters[0].name)}
     with written_whole(metrics) as file, written_whole(results) as folder:
         (folder / "figures").mkdir(parents=True)
@@ -128,6 +141,17 @@ def compare(
 
 def _explanation(forecaster: Forecaster, case: Case) -> Mapping[str, np.ndarray] | None:
     return forecaster.explain(case.past) if isinstance(forecaster, Explaining) else None
+
+
+def with_saturation(
+    scores: pd.DataFrame, model: str, variables: Sequence[str], share: Float[np.ndarray, "k c"]
+) -> pd.DataFrame:
+    """Add the column `saturation` for one model: how many of its cells were held back within their limits."""
+    scores = scores.assign(saturation=scores.get("saturation", np.nan))
+    for channel, variable in enumerate(variables):
+        rows = (scores["model"] == model) & (scores["variable"] == variable)
+        scores.loc[rows, "saturation"] = share[scores.loc[rows, "lead"] - 1, channel]
+    return scores
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

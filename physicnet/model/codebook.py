@@ -88,7 +88,10 @@ class Codebook(nn.Module):
                 self._initialize(flat.detach()[observed])
             chosen = nearest(flat, self.codes)
             distance = reduce((flat - self.codes[chosen]).square(), "n d -> n", "mean")
-            commitment = torch.where(observed, distance, 0.0).sum() / observed.sum().clamp(min=1)
+            count = observed.sum()
+            if self.training:  # the mean of the processes' losses is that of the latents of all of them
+                count = sum_over_processes(count.float()) / num_processes()
+            commitment = torch.where(observed, distance, 0.0).sum() / count.clamp(min=1 / num_processes())
             indices, valid = (part.reshape(batch, height, width) for part in (chosen, observed))  # b h w
             code = self.lookup(indices).to(latent.dtype)
             if self.training:
@@ -209,7 +212,7 @@ def spread(
 def draw(latents: Float32[Tensor, "n d"], num: int, rng: np.random.Generator) -> Float32[Tensor, "m d"]:
     """Draw at most `num` different ones of all processes' latents; every process gets the same."""
     rank = dist.get_rank() if is_distributed() else 0
-    sizes = torch.zeros(dist.get_world_size() if is_distributed() else 1, dtype=torch.int64, device=latents.device)
+    sizes = torch.zeros(num_processes(), dtype=torch.int64, device=latents.device)
     sizes[rank] = len(latents)
     sizes = sum_over_processes(sizes)
     total = int(sizes.sum())
@@ -224,6 +227,11 @@ def draw(latents: Float32[Tensor, "n d"], num: int, rng: np.random.Generator) ->
 def is_distributed() -> bool:
     """Say whether several processes learn together."""
     return dist.is_available() and dist.is_initialized()
+
+
+def num_processes() -> int:
+    """Return how many processes learn together."""
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def sum_over_processes(part: Tensor) -> Tensor:

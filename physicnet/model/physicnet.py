@@ -32,12 +32,13 @@ from physicnet.model.flow import FlowExpert
 from physicnet.model.motion import blur, estimate_flow, passing_flow
 from physicnet.model.source import Source, SourceExpert
 from physicnet.model.warp import carry, resize, sample_observed, trajectories
-from physicnet.model.windows import cut, paste
+from physicnet.model.windows import Canvas, cut
 
 MARGIN = 0.5  # standard deviations; how far a forecast may leave the range of its past
 SHARPNESS = 10.0  # of that limit, per standard deviation
 INFLOW = (32.0, 16.0, 8.0, 4.0, 2.0)  # cells; standard deviations of the neighbourhoods that continue missing cells
 FARAWAY = 0.01  # share of observed neighbours below which a neighbourhood gives way to the next wider, or to the mean
+GROUP = 64  # local windows of a clip that are looked at together
 TRACE = 1e-6  # share of observed neighbours below which a neighbourhood is as good as empty
 
 
@@ -80,6 +81,27 @@ class Prediction(NamedTuple):
     reach: Float[Tensor, "b k 1 h w"]  # how far the local windows speak of a cell, 0 to 1
     inside: Float[Tensor, "b k 1 h w"]  # share of a cell's value that came from within the view
     codes: tuple[Quantized, Quantized]  # of the global view, of the local windows
+    limited: Float[Tensor, "b k c"]  # share of the cells whose value `grow` had to hold back
+
+
+class Range(NamedTuple):
+    """The least and the greatest standardised value of each variable."""
+
+    low: Float[Tensor, "b 1 c 1 1"]
+    high: Float[Tensor, "b 1 c 1 1"]
+
+    def to(self, device: torch.device) -> "Range":
+        """The same on another device."""
+        return Range(self.low.to(device), self.high.to(device))
+
+
+class Closer(NamedTuple):
+    """What the local windows say, put back where they were cut."""
+
+    turn: Float[Tensor, "b 2 h w"]  # what they add to the flow
+    source: Source
+    presence: Float[Tensor, "b 1 h w"]
+    code: Quantized
 
 
 class PhysicNet(nn.Module):
@@ -101,40 +123,61 @@ class PhysicNet(nn.Module):
         observed: Float[Tensor, "b t c h w"],
         corners: Int[Tensor, "b n 2"],
         num_leads: int,
+        *,
+        within: Range | None = None,
     ) -> Prediction:
-        """Forecast `num_leads` frames, with local windows at `corners`."""
-        size = past.shape[-2:]
+        """Forecast `num_leads` frames, with local windows at `corners`.
+
+        `within` is the range of the whole frame, where `past` is a part of it.
+        """
+        size, within = past.shape[-2:], within or range_of(past)
         present = observe(past, observed)  # b t c h w, twice
         view = self.global_level.encode(present)
         view_code = self.quantize(view, present)
         flow = self.global_level.flow(past, observed, present.flow, view.latent)  # b 2 h w
         source = Source(*(resize(part, size) for part in self.global_level.forecast(view, view_code, num_leads)))
 
-        crops = self.crop(present, flow, corners)  # (b n) t c s s
-        local = self.local_level.encode(crops)
-        local_code = self.quantize(local, crops)
-        turn = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
-        local_source = self.local_level.forecast(local, local_code, num_leads)
-        local_turn, presence = paste(turn, corners, size)  # b 2 h w, b 1 h w
-        local_value, local_confidence = (paste(part, corners, size)[0] for part in local_source)  # b k c h w
-
-        gate = presence[:, None] * torch.sigmoid(local_confidence - source.confidence)  # b k c h w
-        fused_flow = flow + presence * local_turn
+        local = self.look_closer(present, flow, corners, num_leads)
+        gate = local.presence[:, None] * torch.sigmoid(local.source.confidence - source.confidence)  # b k c h w
+        fused_flow = flow + local.presence * local.turn
         last = complete(past[:, -1], observed[:, -1])  # b c h w
         memory = self.memory(scales(last, present), num_leads)
-        fused_source = memory + torch.lerp(source.value, local_value, gate)
+        fused_source = memory + torch.lerp(source.value, local.source.value, gate)
         passing = passing_flow(past, observed, fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
-            frames=carry(grow(past, last, fused_source), paths),
+            frames=carry(grow(last, fused_source, within), paths),
             global_frames=carry(
-                grow(past, last, memory + source.value), trajectories(flow, num_leads, passing=passing)
+                grow(last, memory + source.value, within), trajectories(flow, num_leads, passing=passing)
             ),
             flow=fused_flow,
             gate=gate,
-            reach=carry(presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
+            reach=carry(local.presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
             inside=carry(torch.ones_like(gate[:, :, :1]), paths, padding="zeros"),
-            codes=(view_code, local_code),
+            codes=(view_code, local.code),
+            limited=held_back(last, fused_source, within),
+        )
+
+    def look_closer(
+        self,
+        present: Present,
+        flow: Float[Tensor, "b 2 h w"],
+        corners: Int[Tensor, "b n 2"],
+        num_leads: int,
+    ) -> Closer:
+        """What the windows at `corners` add to the global level, group after group to bound the memory."""
+        turn, value, confidence = canvases = tuple(Canvas(flow.shape[-2:]) for _ in range(3))
+        codes = []
+        for group in torch.split(corners, GROUP, dim=1):
+            crops = self.crop(present, flow, group)  # (b n) t c s s
+            local = self.local_level.encode(crops)
+            codes.append(self.quantize(local, crops))
+            turned = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
+            source = self.local_level.forecast(local, codes[-1], num_leads)
+            for canvas, part in zip(canvases, (turned, *source), strict=True):
+                canvas.add(part, group)
+        return Closer(
+            turn.blend(), Source(value.blend(), confidence.blend()), turn.presence(), together(codes, len(corners))
         )
 
     def quantize(self, encoded: Encoded, present: Present) -> Quantized:
@@ -147,6 +190,19 @@ class PhysicNet(nn.Module):
         """The present as the local windows see it; its flow is what the global level adds to the first flow."""
         parts = (flow - present.flow, present.frames, present.observed)
         return Present(*(cut(part, corners, self.window) for part in parts))
+
+
+def together(groups: list[Quantized], batch: int) -> Quantized:
+    """The codes of all windows, those of one clip after the other; the commitment is the mean over the groups."""
+    if len(groups) == 1:
+        return groups[0]
+    code, indices = (
+        rearrange(
+            torch.cat([rearrange(part, "(b n) ... -> b n ...", b=batch) for part in parts], 1), "b n ... -> (b n) ..."
+        )
+        for parts in ([group.code for group in groups], [group.indices for group in groups])
+    )
+    return Quantized(code, indices, torch.stack([group.commitment for group in groups]).mean())
 
 
 @torch.no_grad()
@@ -201,17 +257,34 @@ def complete(frame: Float[Tensor, "b c h w"], observed: Float[Tensor, "b c h w"]
     return torch.lerp(guess, frame, observed)
 
 
+def range_of(past: Float[Tensor, "b t c h w"]) -> Range:
+    """The range of a past whose missing values are 0."""
+    return Range(*(extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax)))
+
+
 def grow(
-    past: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"]
+    last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"], within: Range
 ) -> Float[Tensor, "b k c h w"]:
-    """The completed last frame with the source of each lead, softly kept within what the past of the clip showed.
+    """The completed last frame with the source of each lead, softly kept within the past's range and a MARGIN.
 
     A few cells of a young model would otherwise explode, and physical values are exponential in ours.
     """
-    low, high = (extreme(past, dim=(1, 3, 4), keepdim=True) for extreme in (torch.amin, torch.amax))  # b 1 c 1 1
-    low, high = low - MARGIN, high + MARGIN
+    low, high = within.low - MARGIN, within.high + MARGIN
     value = last[:, None] + source
     return high - F.softplus(high - low - F.softplus(value - low, SHARPNESS), SHARPNESS)
+
+
+@torch.no_grad()
+def held_back(
+    last: Float[Tensor, "b c h w"], source: Float[Tensor, "b k c h w"], within: Range
+) -> Float[Tensor, "b k c"]:
+    """The share of the cells whose value, before `grow` limits it, lies more than MARGIN outside of the range.
+
+    The limit hides a model that explodes; this tells of it.
+    """
+    value = last[:, None] + source
+    outside = (value < within.low - MARGIN) | (value > within.high + MARGIN)
+    return outside.to(value).mean(dim=(-2, -1))
 
 
 def mostly_observed(present: Present, size: tuple[int, int]) -> Bool[Tensor, "b i j"]:

@@ -1,5 +1,6 @@
 """A trained model as a forecaster: physical values in, physical values out."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from physicnet.fields import DataError, Field
 from physicnet.machine import find_device
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet, Prediction
-from physicnet.model.windows import covering
+from physicnet.model.tiling import GRID, Tile, predict_by_tiles
 from physicnet.normalization import Normalizer
 
 
@@ -23,12 +24,16 @@ class ModelForecaster:
 
     name = "physicnet"
 
-    def __init__(self, net: PhysicNet, normalizer: Normalizer, clip: ClipConfig, device: torch.device) -> None:
+    def __init__(
+        self, net: PhysicNet, normalizer: Normalizer, clip: ClipConfig, device: torch.device, *, tile_cells: int
+    ) -> None:
         self.net = convert_conv2d_weight_memory_format(net.to(device), torch.channels_last).eval()
         self.normalizer = normalizer
         self.frames_in = clip.frames_in
         self.frames_out = clip.frames_out
         self.device = device
+        self.tile_cells = tile_cells
+        self._limited: list[np.ndarray] = []
 
     @classmethod
     def load(cls, checkpoint: Path, machine: MachineConfig) -> "ModelForecaster":
@@ -51,18 +56,34 @@ class ModelForecaster:
             net.load_state_dict({name: stored.tensors[name] for name in stored.tensors.keys() - maps})
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{checkpoint} holds no PhysicNet of this version ({error}); train again") from error
-        return cls(net, normalizer, clip, device)
+        return cls(net, normalizer, clip, device, tile_cells=machine.tile_cells)
 
     def forecast(self, past: Field, num_leads: int) -> Float32[np.ndarray, "k c h w"]:
         """Forecast from the last `frames_in` frames of `past`; see `Forecaster`.
 
         Raises:
             DataError: if `past` has too few frames, other variables, values that the normalisation does not take, or
-                nothing observed.
+                nothing observed, or if it is too large and too fast for tiles of `machine.tile_cells`.
         """
         times = past.times_after(num_leads)
-        frames = self.normalizer.denormalize(self.predict(past, num_leads).frames[0].cpu(), times)
+        frames = torch.zeros(num_leads, *past.shape[1:])
+        limited = torch.zeros(num_leads, past.shape[1])
+        for tile, prediction in self._predict(past, num_leads):
+            tile.of(frames).add_(tile.weight * prediction.frames[0].cpu())
+            limited += prediction.limited[0].cpu() * (tile.weight.sum() / tile.weight.new_tensor(past.shape[2:]).prod())
+        self._limited.append(limited.numpy())
+        for lead in range(num_leads):  # one by one: all at once take much memory
+            frames[lead] = self.normalizer.denormalize(frames[lead : lead + 1], times[lead : lead + 1])[0]
         return np.asarray(frames.numpy(), dtype=np.float32)
+
+    def take_saturation(self) -> Float32[np.ndarray, "k c"]:
+        """Share of the cells that were held back within the range of the past, over all forecasts since last asked.
+
+        The forecasts must have had one number of leads. See `held_back`.
+        """
+        share: np.ndarray = np.mean(self._limited, axis=0)
+        self._limited.clear()
+        return share
 
     def explain(self, past: Field) -> dict[str, np.ndarray]:
         """What a forecast over the trained leads is made of.
@@ -71,28 +92,29 @@ class ModelForecaster:
             `flow` (2 h w; x, y in pixels per step), `gate` (k h w; share of the local level, mean over variables) and
             `codes` (i j; index of the code of each coarse cell of the global view).
         """
-        prediction = self.predict(past, self.frames_out)
-        parts = {
-            "flow": prediction.flow[0],
-            "gate": prediction.gate[0].mean(dim=1),
-            "codes": prediction.codes[0].indices[0],
-        }
-        return {name: part.cpu().numpy() for name, part in parts.items()}
+        height, width = past.shape[2:]
+        flow, gate = torch.zeros(2, height, width), torch.zeros(self.frames_out, height, width)
+        codes = torch.zeros(-(-height // GRID), -(-width // GRID), dtype=torch.int64)
+        for tile, prediction in self._predict(past, self.frames_out):
+            tile.of(flow).add_(tile.weight * prediction.flow[0].cpu())
+            tile.of(gate).add_(tile.weight * prediction.gate[0].mean(dim=1).cpu())
+            found = prediction.codes[0].indices[0].cpu()
+            codes[tile.rows.start // GRID :, tile.cols.start // GRID :][: len(found), : found.shape[1]] = found
+        return {"flow": flow.numpy(), "gate": gate.numpy(), "codes": codes.numpy()}
 
-    @torch.no_grad()
-    def predict(self, past: Field, num_leads: int) -> Prediction:
-        """Run the model over the whole frame, under overlapping local windows."""
+    def _predict(self, past: Field, num_leads: int) -> Iterator[tuple[Tile, Prediction]]:
+        """Run the model, under overlapping local windows, tile by tile."""
         values = torch.from_numpy(self._read(past))
         observed = values.isfinite()
         standardised = torch.where(observed, self.normalizer.normalize(values, past.times[-len(values) :]), 0.0)
-        corners = covering(observed.flatten(end_dim=1).any(dim=0), self.net.window)
-        inputs = (
-            standardised.to(self.device)[None],
-            observed.to(self.device, torch.float32)[None],
-            corners.to(self.device)[None],
+        return predict_by_tiles(
+            self.net,
+            standardised,
+            observed.to(torch.float32),
+            num_leads,
+            tile_cells=self.tile_cells,
+            device=self.device,
         )
-        prediction: Prediction = self.net(*inputs, num_leads)
-        return prediction
 
     def _read(self, past: Field) -> Float32[np.ndarray, "t c h w"]:
         have = past.shape[0]

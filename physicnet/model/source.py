@@ -48,13 +48,13 @@ class SourceExpert(nn.Module):
     def forward(self, latent: Float[Tensor, "b d i j"], detail: Float[Tensor, "b m h w"], num_leads: int) -> Source:
         """Sources of leads 1..num_leads on the grid of `detail`, their values within ±BOUND."""
         state, drive = torch.tanh(self.start(latent)), self.gru.drive(latent)
-        spoken = []
+        values, confidences = [], []
         for _ in range(num_leads):
             state = self.gru(state, drive)
-            spoken.append(torch.cat((self.confidence(state), self.amounts(state)), dim=1))
-        b, size = latent.shape[0], detail.shape[-2:]
-        fine = resize(rearrange(spoken, "k b n i j -> (b k) n i j"), size)
-        fine = rearrange(fine, "(b k) n h w -> b k n h w", b=b)
-        amounts = rearrange(fine[:, :, self.variables :], "b k (c n) h w -> b k c n h w", c=self.variables)
-        value = amounts[:, :, :, 0] + (amounts[:, :, :, 1:] * detail[:, None, None]).sum(dim=3)
-        return Source(BOUND * torch.tanh(value / BOUND), fine[:, :, : self.variables])
+            spoken = torch.cat((self.confidence(state), self.amounts(state)), dim=1)
+            fine = resize(spoken, detail.shape[-2:])  # lead by lead: all at once take much memory
+            amounts = rearrange(fine[:, self.variables :], "b (c n) h w -> b c n h w", c=self.variables)
+            confidences.append(fine[:, : self.variables])
+            values.append(amounts[:, :, 0] + (amounts[:, :, 1:] * detail[:, None]).sum(dim=2))
+        value, confidence = torch.stack(values, dim=1), torch.stack(confidences, dim=1)  # b k c h w
+        return Source(BOUND * torch.tanh(value / BOUND), confidence)

@@ -8,7 +8,6 @@ it; every other file refers to it.
 from collections.abc import Sequence
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -68,8 +67,8 @@ def carry(
     frames: Float[Tensor, "b k c h w"], paths: Float[Tensor, "b k 2 h w"], *, padding: str = "border"
 ) -> Float[Tensor, "b k c h w"]:
     """`sample` for every lead: each frame where its path leads from."""
-    flat, ways = (rearrange(part, "b k c h w -> (b k) c h w") for part in (frames, paths))
-    return rearrange(sample(flat, ways, padding=padding), "(b k) c h w -> b k c h w", b=frames.shape[0])
+    leads = zip(frames.unbind(dim=1), paths.unbind(dim=1), strict=True)  # one by one: all at once take much memory
+    return torch.stack([sample(frame, path, padding=padding) for frame, path in leads], dim=1)
 
 
 def resize(field: Float[Tensor, "*batch h w"], size: Sequence[int]) -> Float[Tensor, "*batch i j"]:

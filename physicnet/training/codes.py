@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from physicnet.model.codebook import Quantized, perplexity, usage
+from physicnet.model.codebook import Quantized, perplexity, sum_over_processes, usage
 
 
 class CodeCount:
@@ -18,8 +18,11 @@ class CodeCount:
             chosen = quantized.indices[quantized.valid].cpu()
             self.counts += torch.bincount(chosen, minlength=len(self.counts))
 
-    def take(self, when: str = "") -> dict[str, float]:
-        """Share of the codes used and their perplexity, under names that begin with `when`; the count starts anew."""
-        values = {f"{when}codebook_usage": usage(self.counts), f"{when}codebook_perplexity": perplexity(self.counts)}
+    def take(self, when: str = "", *, of_all: bool = False) -> dict[str, float]:
+        """Share of the codes used and their perplexity, under names that begin with `when`; the count starts anew.
+
+        With `of_all`, what all processes counted together, each of which must ask.
+        """
+        counts = sum_over_processes(self.counts) if of_all else self.counts
         self.counts = torch.zeros_like(self.counts)
-        return values
+        return {f"{when}codebook_usage": usage(counts), f"{when}codebook_perplexity": perplexity(counts)}

@@ -1,11 +1,12 @@
 """Stage 5: joint training of both levels, experts and codebook, from the pretrained codebook or an earlier model on."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
@@ -22,7 +23,7 @@ from physicnet.normalization import Normalizer
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
+from physicnet.training.losses import mirror, of_one, prediction_error, rescale, split_missing
 from physicnet.training.memory import fit_memory
 from physicnet.training.start import freeze_all_but_fusion, warm_start
 
@@ -48,6 +49,7 @@ class Joint:
         self._validation = validation
         self._machine = on
         self._codes = CodeCount(model.codebook.num_codes)
+        self._limited: list[Tensor] = []
 
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
@@ -55,14 +57,23 @@ class Joint:
         if self._config.mirror:
             batch = mirror(batch, int(rng.integers(8)), self.model.window)
         if self._config.rescale > 1:
-            batch = rescale(batch, self._normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
+            batch = rescale(batch, self._normalizer, self._factors(rng, len(batch.clip)))
         prediction, truth, observed = self._forecast(self.model, batch)
         self._codes.add(*prediction.codes)
-        return joint_terms(prediction, truth, observed * prediction.inside, self._config)
+        self._limited.append(prediction.limited.mean())
+        return joint_terms(prediction, truth, observed * prediction.inside, self._config, self._machine.mean)
+
+    def _factors(self, rng: np.random.Generator, share: int) -> Float64[np.ndarray, " b"]:
+        """What the clips of this process are multiplied by: its share of what is drawn for the whole batch."""
+        factors = self._config.rescale ** rng.uniform(-1, 1, share * self._machine.processes)
+        return factors[share * self._machine.rank :][:share]
 
     def epoch_values(self) -> dict[str, float]:
-        """Usage and perplexity of the codebook."""
-        return self._codes.take()
+        """Usage and perplexity of the codebook, and the share of the cells that were held back within their limits."""
+        share = torch.stack(self._limited).mean()
+        self._machine.average([share])
+        self._limited.clear()
+        return self._codes.take(of_all=True) | {"saturation": share.item()}
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -71,7 +82,7 @@ class Joint:
         And which codes they take, while the codebook rests.
         """
         model.eval()
-        errors, error = [], partial(prediction_error, squared=self._config.squared)
+        errors, error = [], partial(prediction_error, squared=self._config.squared, average=of_one)
         codes = CodeCount(len(self._codes.counts))
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
@@ -99,10 +110,11 @@ def joint_terms(
     truth: Float[Tensor, "b k c h w"],
     weight: Float[Tensor, "b k c h w"],
     config: TrainConfig,
+    average: Callable[[Tensor], Tensor],
 ) -> dict[str, Float[Tensor, ""]]:
-    """Each named term of the loss, times its weight."""
+    """Each named term of the loss, times its weight; `average` as of `prediction_error`."""
     losses, (view, windows) = config.losses, prediction.codes
-    error = partial(prediction_error, squared=config.squared)
+    error = partial(prediction_error, squared=config.squared, average=average)
     return {
         "prediction": losses.prediction * error(prediction.frames, truth, weight),
         "prediction_global": losses.prediction_global * error(prediction.global_frames, truth, weight),

@@ -4,7 +4,8 @@ What a loop does is decided by parameters, inputs, code, seed and step alone: ba
 learning rate from the step, the codebook's draws from its own counters. So an interrupted training goes on from its
 last whole epoch to exactly the weights that the uninterrupted one would have reached.
 
-Under `torchrun`, every process sees its share of each batch, gradients are averaged, process 0 validates and writes.
+Under `torchrun`, every process sees its share of each batch, gradients and losses are averaged, process 0 validates
+and writes: what one process learns from a batch, several learn that share it, but for rounding.
 """
 
 import math
@@ -194,7 +195,9 @@ def _step(
     machine.average(gradients)
     norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
     optimizer.step()
-    return {name: value.item() for name, value in terms.items()} | {"loss": loss.item(), "gradient_norm": norm.item()}
+    values = torch.stack([*terms.values(), loss]).detach()
+    machine.average([values])
+    return dict(zip([*terms, "loss"], values.tolist(), strict=True)) | {"gradient_norm": norm.item()}
 
 
 def _judge(done: Fitted, row: Row, model: nn.Module) -> Fitted:

@@ -8,8 +8,10 @@
 prediction error = mean of w |f - y| + γ · mean of w (f - y)²
 
 The first term asks for the median, the second for the mean, of the transformed value: a variable's transform says how
-much large values count.
+much large values count. Where several processes share a batch, the means are over the cells of all of them.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -26,11 +28,21 @@ def prediction_error(
     weight: Float[Tensor, "b k c h w"],
     *,
     squared: float,
+    average: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, ""]:
-    """The error of the table above with γ = `squared`, a mean over the weighted cells; 0 where all weights are 0."""
+    """The error of the table above with γ = `squared`, a mean over the weighted cells; 0 where all weights are 0.
+
+    `average` takes the mean over the processes that share the batch (see `of_one`): cells count alike in all of
+    them, and the mean of their errors is the error of the whole batch.
+    """
     difference = forecast - truth
     distance = difference.abs() + squared * difference**2
-    return (distance * weight).sum() / weight.sum().clamp(min=1e-6)
+    return (distance * weight).sum() / average(weight.sum()).clamp(min=1e-6)
+
+
+def of_one(value: Tensor) -> Tensor:
+    """The mean over one process, which is the value itself."""
+    return value
 
 
 def split_missing(clip: Float[Tensor, "b t c h w"]) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c h w"]]:

@@ -1,5 +1,6 @@
 """Stage 4: pretrain the encoders and the codebook as an autoencoder, on global views and local windows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from physicnet.model.physicnet import PhysicNet
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import split_missing
+from physicnet.training.losses import of_one, split_missing
 
 
 class Pretraining:
@@ -38,14 +39,14 @@ class Pretraining:
         view, windows = self._reconstruct(self.model, batch)
         self._codes.add(view.code, windows.code)
         return {
-            "reconstruction_global": reconstruction_error(view),
-            "reconstruction_local": reconstruction_error(windows),
+            "reconstruction_global": reconstruction_error(view, self._machine.mean),
+            "reconstruction_local": reconstruction_error(windows, self._machine.mean),
             "commitment": self._commitment * (view.code.commitment + windows.code.commitment),
         }
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook."""
-        return self._codes.take()
+        return self._codes.take(of_all=True)
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -60,7 +61,7 @@ class Pretraining:
             batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
             levels = self._reconstruct(model, batch)
             codes.add(*(level.code for level in levels))
-            errors.append([reconstruction_error(level).item() for level in levels])
+            errors.append([reconstruction_error(level, of_one).item() for level in levels])
         view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
         scores = {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}
         return scores | codes.take("validation_")
@@ -71,10 +72,10 @@ class Pretraining:
         return levels
 
 
-def reconstruction_error(level: Reconstruction) -> Float[Tensor, ""]:
-    """Mean absolute error over what was observed, standard deviations."""
+def reconstruction_error(level: Reconstruction, average: Callable[[Tensor], Tensor]) -> Float[Tensor, ""]:
+    """Mean absolute error over what was observed, standard deviations; `average` as of `prediction_error`."""
     error = (level.frames - level.truth).abs() * level.observed
-    return error.sum() / level.observed.sum().clamp(min=1e-6)
+    return error.sum() / average(level.observed.sum()).clamp(min=1e-6)
 
 
 def pretrain(

@@ -64,6 +64,15 @@ def test_several_variables_become_channels_in_the_order_of_the_parameters(raw: P
     assert catalogue.files["missing"][0] == "0.111111;0.111111"
 
 
+def test_the_valid_range_is_kept_with_the_variable(raw: Path) -> None:
+    dataset = raw_dataset()
+    dataset["rate"].attrs |= {"valid_min": -5.0, "valid_max": 5.0}  # of the file, which may pack: not what we keep
+    dataset.to_netcdf(raw / "a.nc")
+    field, _ = run(raw, variables=[variable(valid_min=-1e6)])
+    attributes = field.dataset["rate"].attrs
+    assert {name: attributes.get(name) for name in ("valid_min", "valid_max")} == {"valid_min": -1e6, "valid_max": None}
+
+
 def test_an_equal_file_costs_nothing_and_changes_nothing(raw: Path, tmp_path: Path) -> None:
     raw_dataset().to_netcdf(raw / "a.nc")
     run(raw)

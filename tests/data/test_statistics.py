@@ -65,6 +65,13 @@ def test_mean_and_deviation_equal_one_line_of_numpy() -> None:
     np.testing.assert_allclose([channel.mean, channel.std], [np.nanmean(values), np.nanstd(values)], rtol=1e-12)
 
 
+def test_the_valid_range_of_the_record_is_taken_along() -> None:
+    field = warm_record()
+    assert (fitted(field).valid_min, fitted(field).valid_max) == (None, None)
+    bounded = Field(field.dataset.assign(rate=field.dataset["rate"].assign_attrs(valid_min=200.0)))
+    assert (fitted(bounded).valid_min, fitted(bounded).valid_max) == (200.0, None)
+
+
 def test_they_are_those_of_the_transformed_values() -> None:
     values = np.where(GENERATOR.random((50, 4, 5)) < 0.2, np.nan, GENERATOR.gamma(1.0, 2.0, (50, 4, 5)))
     channel = fitted(field_of(values, 1), DECIBEL)

@@ -17,7 +17,7 @@ CLIP = ClipConfig(frames_in=2, frames_out=3)
 CONFIG = EvaluateConfig(
     baselines=["climatology"], thresholds={"rain": [1.0]}, fss_scale=3, bootstrap_samples=20, seed=0
 )
-MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16, tile_cells=2**20)
 
 
 class Stub:
@@ -35,6 +35,13 @@ class Stub:
     def explain(self, past: Field) -> dict[str, np.ndarray]:
         shape = past.shape[2:]
         return {"flow": np.ones((2, *shape)), "gate": np.ones((3, *shape)), "codes": np.zeros((4, 5), int)}
+
+
+class Bounded(Stub):
+    """A stub that had to be held back in more cells from lead to lead."""
+
+    def take_saturation(self) -> np.ndarray:
+        return np.array([[0.0], [0.25], [0.5]])
 
 
 def run_stage(folder: Path, record: Field, normalizer: Normalizer) -> None:
@@ -92,6 +99,19 @@ def test_the_scores_are_those_of_a_constant_error(evaluated: Path) -> None:
     rivals = scores[scores["model"] == "persistence"]
     share = float((ours["rmse"].to_numpy() / rivals["rmse"].to_numpy()).max())
     assert means["headline"]["rain"]["rmse_of_persistence_worst_lead"] == pytest.approx(share, rel=1e-4)
+
+
+def test_saturation_stands_beside_the_scores_of_the_model_that_counts_it(
+    moving_blob: Field, normalizer: Normalizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.Stub", Bounded)
+    run_stage(tmp_path, moving_blob, normalizer)
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv").set_index(["model", "lead"])["saturation"]
+    assert scores["physicnet"].tolist() == [0.0, 0.25, 0.5]
+    assert scores["persistence"].isna().all()
+    means = json.loads((tmp_path / "metrics.json").read_text())
+    assert means["physicnet"]["rain"]["saturation"] == 0.25
+    assert "saturation" not in means["persistence"]["rain"]
 
 
 def test_the_origins_are_those_of_the_test_part_and_pool_to_the_scores(evaluated: Path) -> None:

@@ -7,7 +7,7 @@ from small import WINDOW, corners_of, small_net, speaking_net
 from torch import Tensor
 
 from physicnet.model import physicnet
-from physicnet.model.physicnet import MARGIN, Present, complete, grow, mostly_observed, observe
+from physicnet.model.physicnet import MARGIN, Present, complete, grow, held_back, mostly_observed, observe, range_of
 from physicnet.model.warp import carry, trajectories
 from physicnet.model.windows import paste, tile
 
@@ -158,6 +158,19 @@ def test_the_order_of_windows_does_not_matter():
     torch.testing.assert_close(forth, back, rtol=1e-4, atol=1e-4)
 
 
+def test_windows_looked_at_group_by_group_say_the_same(monkeypatch):
+    past = torch.cat((drift((1.0, 2.0), 3, SIZE), drift((-1.0, 0.5), 3, SIZE, seed=1)))
+    corners = torch.cat((CORNERS, corners_of((3, 2), (20, 30), (9, 9), (0, 33))))
+    net = speaking_net()
+    at_once = net(past, whole(past), corners, 2)
+    monkeypatch.setattr(physicnet, "GROUP", 3)
+    in_groups = net(past, whole(past), corners, 2)
+    for name in ("frames", "global_frames", "flow", "gate", "reach"):
+        torch.testing.assert_close(getattr(in_groups, name), getattr(at_once, name), rtol=1e-4, atol=1e-5)
+    assert torch.equal(in_groups.codes[1].indices, at_once.codes[1].indices)
+    torch.testing.assert_close(in_groups.codes[1].code, at_once.codes[1].code)
+
+
 def test_without_a_window_nearby_the_global_level_speaks_alone():
     net, past = speaking_net(), drift((0.5, -0.5), 3, SIZE)
     prediction = net(past, whole(past), corners_of((12, 14)), 2)
@@ -291,13 +304,35 @@ def test_growth_is_added_within_the_range_of_the_past():
     past = 3 * noise(2, 3, 2, 5, 7)
     low, high = past.amin(dim=(1, 3, 4)), past.amax(dim=(1, 3, 4))
     torch.testing.assert_close(
-        grow(past, past[:, -1], torch.zeros(2, 4, 2, 5, 7)), past[:, -1:].expand(2, 4, 2, 5, 7), rtol=0, atol=1e-3
+        grow(past[:, -1], torch.zeros(2, 4, 2, 5, 7), range_of(past)),
+        past[:, -1:].expand(2, 4, 2, 5, 7),
+        rtol=0,
+        atol=1e-3,
     )
     for source, end in ((1e3, high + MARGIN), (-1e3, low - MARGIN)):
-        grown = grow(past, past[:, -1], torch.full((2, 4, 2, 5, 7), source))
+        grown = grow(past[:, -1], torch.full((2, 4, 2, 5, 7), source), range_of(past))
         torch.testing.assert_close(grown, end[:, None, :, None, None].expand_as(grown), rtol=0, atol=1e-3)
     middle = 0.5 * (low + high)[:, None, :, None, None] - past[:, -1:]
-    torch.testing.assert_close(grow(past, past[:, -1], middle), past[:, -1:] + middle, rtol=0, atol=1e-3)
+    torch.testing.assert_close(grow(past[:, -1], middle, range_of(past)), past[:, -1:] + middle, rtol=0, atol=1e-3)
+
+
+def test_what_is_held_back_is_counted_by_hand():
+    past = torch.tensor([[-1.0, 0.0, 3.0, 2.0]]).view(1, 1, 1, 1, 4)  # limits -1.5 and 3.5
+    source = torch.tensor([[0.4, 0.6], [0.0, 0.0], [-9.0, 0.4], [1.6, -0.6]]).T.reshape(1, 2, 1, 1, 4)
+    assert held_back(past[:, -1], source, range_of(past)).flatten().tolist() == [0.5, 0.0]
+    source = source.clone()
+    source[0, 1, 0, 0, 0] = -0.6
+    assert held_back(past[:, -1], source, range_of(past)).flatten().tolist() == [0.5, 0.25]
+
+
+def test_a_part_of_a_frame_is_limited_as_the_whole_is():
+    net, past = speaking_net(scale=5.0), drift((1.0, 2.0), 3, SIZE)
+    part = past[..., :24, :24]
+    corners = corners_of((0, 0), (12, 7))
+    own, wider = net(part, whole(part), corners, 2), net(part, whole(part), corners, 2, within=range_of(4 * past))
+    assert own.frames.max() <= part.max() + MARGIN + 0.1
+    assert wider.frames.max() > part.max() + MARGIN + 0.1
+    assert own.limited.min() > wider.limited.max() > 0
 
 
 def test_what_was_not_observed_is_continued_from_its_neighbours_and_fades_to_the_mean():

@@ -80,6 +80,23 @@ def test_explain_shows_flow_gate_and_codes(checkpoint: Path) -> None:
     assert parts["codes"].shape == (5, 6)
 
 
+def test_a_forecast_tells_how_many_cells_were_held_back(checkpoint: Path) -> None:
+    forecaster = ModelForecaster.load(checkpoint, MACHINE)
+    forecaster.forecast(observations(), 3)
+    assert (forecaster.take_saturation() == 0).all()
+    forecaster.forecast(observations(), 3)
+    forecaster.net.memory.weights.data[:, -1, -1] = 100.0  # the constant feature, for ever
+    forecaster.forecast(observations(), 3)
+    assert forecaster.take_saturation().tolist() == [[0.5]] * 3  # of the last two forecasts, one wholly
+
+
+def test_no_forecast_leaves_the_valid_range(tmp_path: Path) -> None:
+    bounded = Normalizer((Standardization("rate", (), mean=1.0, std=1.0, valid_min=0.5, valid_max=2.0),))
+    forecast = ModelForecaster.load(save(tmp_path, bounded), MACHINE).forecast(observations(), 3)
+    assert forecast.min() == 0.5
+    assert forecast.max() == 2.0
+
+
 def test_every_lead_is_brought_back_with_its_own_hour(tmp_path: Path) -> None:
     """Frames that follow the day's cycle alone are forecast along it: the untrained model keeps an anomaly of zero."""
     hourly = 10 * np.sin(np.arange(24) / 24 * 2 * np.pi)

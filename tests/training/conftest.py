@@ -38,7 +38,7 @@ INGEST = IngestConfig(
     memory_limit="8 GiB",
     cluster=None,
 )
-MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16, tile_cells=2**20)
 MODEL = ModelConfig(
     seed=1,
     channels=8,

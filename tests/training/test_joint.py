@@ -3,16 +3,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from training.conftest import CLIP, MACHINE, MODEL, TRAIN, Data
+import xarray as xr
+from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
 
 from physicnet.checkpoint import CheckpointError, load_checkpoint
 from physicnet.data.dataset import Batch
+from physicnet.fields import Field
 from physicnet.machine import machine
 from physicnet.training import joint
 from physicnet.training.joint import Joint, train
@@ -116,6 +119,16 @@ def test_the_terms_are_the_weights_of_the_parameters(data: Data) -> None:
     assert terms.keys() == TRAIN.losses.model_fields_set
 
 
+def test_an_epoch_tells_how_many_cells_were_held_back(data: Data) -> None:
+    task, sample = task_on(data), data.inputs.clips[0]
+    batch = Batch(sample.clip[None], sample.windows[None])
+    task.terms(batch, 0)
+    assert task.epoch_values()["saturation"] < 0.1
+    task.model.memory.weights.data[:, -1] += 100.0  # added everywhere, at every lead
+    task.terms(batch, 0)
+    assert task.epoch_values()["saturation"] == 1.0
+
+
 def test_validation_compares_with_persistence(data: Data) -> None:
     task = task_on(data)
     scores = task.validate(task.model)
@@ -141,28 +154,62 @@ def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path,
     assert run(data, codebook, killed, epochs=6).read_bytes() == whole.read_bytes()
 
 
-def test_two_processes_train_one_model(data: Data, codebook: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "two"
+@pytest.fixture(scope="module")
+def patchy(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """The same clips, of which no two have equally many cells observed."""
+    folder = tmp_path_factory.mktemp("patchy")
+    record = Field.open(data.normalized).dataset.compute()
+    step = xr.DataArray(np.arange(record.sizes["time"]), dims="time")
+    seen = record["x"] / 1000 + record["y"] / 2000 < 20 + step
+    Field(record.where(seen).transpose(*record["rate"].dims)).save(folder / "normalized.zarr")
+    return replace(data, normalized=folder / "normalized.zarr")
+
+
+# A batch of four clips, an epoch a step: its row of the history is what the step lost.
+SHARED = {"batch_size": 4, "epochs": 6, "steps_per_epoch": 1}
+EAGER = MODEL.model_copy(update={"revival_threshold": 6.0})  # several codes are dead in every batch
+
+
+def pretrain_and_train(data: Data, folder: Path) -> None:
+    """Both trainings, from nothing."""
+    book = folder / "codebook.safetensors"
+    outputs = {"codebook": book, "history": folder / "codebook.csv", "resume": folder / "first"}
+    shared = CODEBOOK.model_copy(update=SHARED)
+    pretrain(shared, CLIP, EAGER, MACHINE, **data.paths, **outputs, report=lambda *_: None)
+    while not book.exists():  # written by process 0
+        time.sleep(0.01)
+    outputs = {"checkpoint": folder / "model", "history": folder / "training.csv", "resume": folder / "second"}
+    joint_shared = TRAIN.model_copy(update=SHARED)
+    train(joint_shared, CLIP, EAGER, MACHINE, **data.paths, codebook=book, **outputs, report=lambda *_: None)
+
+
+def test_two_processes_lose_at_every_step_what_one_does(patchy: Data, tmp_path: Path) -> None:
+    folders = one, two = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
     script = tmp_path / "script.py"
     script.write_text(
         "import sys; from pathlib import Path\n"
-        "from training.conftest import Data; from training.test_joint import run\n"
-        "*data, book, folder = map(Path, sys.argv[1:]); run(Data(*data), book, folder, rescale=1.0)\n"
+        "from training.conftest import Data; from training.test_joint import pretrain_and_train\n"
+        "*data, folder = map(Path, sys.argv[1:]); pretrain_and_train(Data(*data), folder)\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    paths = [*map(str, data.paths.values()), str(codebook), str(folder)]
     environment = os.environ | {"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launcher, str(script), *paths], env=environment, capture_output=True, text=True, check=False
+        [*launcher, str(script), *map(str, patchy.paths.values()), str(two)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    alone, together = run(data, codebook, tmp_path / "one", rescale=1.0), folder / "model.safetensors"
-    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "training.csv"]
-    rows, rows_alone = (pd.read_csv(path.parent / "training.csv") for path in (together, alone))
-    assert rows["epoch"].tolist() == rows_alone["epoch"].tolist()
-    # The clips of a batch are the same, only shared out; a mean over two halves is not quite that over the whole.
-    np.testing.assert_allclose(rows["validation_loss"], rows_alone["validation_loss"], rtol=0.02)
-    one, two = load_checkpoint(alone).tensors, load_checkpoint(together).tensors
-    assert one.keys() == two.keys()
-    moved = one["memory.weights"] - two["memory.weights"]
-    assert moved.abs().max() < 3 * TRAIN.learning_rate
+    pretrain_and_train(patchy, one)
+    assert {path.name for path in two.iterdir()} == {"codebook.csv", "codebook.safetensors", "model", "training.csv"}
+    for history in ("codebook.csv", "training.csv"):
+        alone, together = (pd.read_csv(folder / history) for folder in folders)
+        assert len(alone) == SHARED["epochs"]
+        np.testing.assert_allclose(together["loss"], alone["loss"], rtol=0, atol=1e-5, err_msg=history)
+        for name in alone:
+            np.testing.assert_allclose(together[name], alone[name], rtol=1e-3, atol=1e-5, err_msg=f"{history}, {name}")
+    alone_book, together_book = (load_checkpoint(folder / "codebook.safetensors").tensors for folder in folders)
+    torch.testing.assert_close(together_book["codebook.codes"], alone_book["codebook.codes"], rtol=0, atol=1e-4)

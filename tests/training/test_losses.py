@@ -6,7 +6,7 @@ from training.conftest import CLIP
 from physicnet.data.dataset import Batch
 from physicnet.model.windows import cut
 from physicnet.normalization import Normalizer, Standardization
-from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
+from physicnet.training.losses import mirror, of_one, prediction_error, rescale, split_missing
 
 UNITS = Normalizer((Standardization("x", (), mean=1.0, std=2.0),))
 
@@ -18,11 +18,23 @@ def frames(*values: float) -> torch.Tensor:
 def test_prediction_error_by_hand() -> None:
     forecast, truth, weight = frames(1.0, 2.0, 9.0), frames(0.0, 4.0, -9.0), frames(1.0, 3.0, 0.0)
     by_hand = ((1 + 0.1 * 1) * 1 + (2 + 0.1 * 4) * 3) / 4
-    assert prediction_error(forecast, truth, weight, squared=0.1).item() == pytest.approx(by_hand, rel=1e-5)
+    assert prediction_error(forecast, truth, weight, squared=0.1, average=of_one).item() == pytest.approx(
+        by_hand, rel=1e-5
+    )
 
 
 def test_prediction_error_is_zero_where_nothing_counts() -> None:
-    assert prediction_error(frames(1.0), frames(5.0), frames(0.0), squared=0.1).item() == 0
+    assert prediction_error(frames(1.0), frames(5.0), frames(0.0), squared=0.1, average=of_one).item() == 0
+
+
+def test_halves_of_a_batch_are_wrong_by_as_much_as_the_whole_on_average() -> None:
+    """As processes that share a batch see it: their cells are not equally many."""
+    forecast, truth = frames(1.0, 2.0, 9.0), frames(0.0, 4.0, 5.0)
+    weights = frames(1.0, 0.0, 0.0), frames(0.0, 3.0, 1.0)
+    whole = prediction_error(forecast, truth, weights[0] + weights[1], squared=0.1, average=of_one)
+    mean = (weights[0] + weights[1]).sum() / 2
+    halves = [prediction_error(forecast, truth, half, squared=0.1, average=lambda _: mean) for half in weights]
+    assert torch.stack(halves).mean().item() == pytest.approx(whole.item())
 
 
 def test_missing_values_become_zero_under_a_mask() -> None:

@@ -10,6 +10,7 @@ from physicnet.data.dataset import Batch
 from physicnet.machine import machine
 from physicnet.model.autoencoder import Reconstruction
 from physicnet.model.codebook import Quantized
+from physicnet.training.losses import of_one
 from physicnet.training.pretraining import Pretraining, _autoencoder, pretrain, reconstruction_error
 
 
@@ -70,4 +71,4 @@ def test_reconstruction_error_counts_observed_cells_alone() -> None:
     frames, truth = torch.tensor([1.0, 5.0]), torch.tensor([4.0, 99.0])
     shape = (1, 1, 1, 1, 2)
     level = Reconstruction(frames.view(shape), truth.view(shape), torch.tensor([1.0, 0.0]).view(shape), nothing)
-    assert reconstruction_error(level).item() == 3
+    assert reconstruction_error(level, of_one).item() == 3
