@@ -12,7 +12,7 @@ from physicnet.fields import Field
 
 SIZE = (160, 192)  # rows and columns, cells
 FRAMES = 4  # that a method sees
-SPEEDS = (0.0, 0.3, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 18.0, 21.0, 24.0)  # cells per step
+SPEEDS = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 15.0, 18.0, 24.0)  # cells per step
 PATTERNS = (8.0, 16.0, 32.0)  # shortest wavelengths, cells; the longest are four times as long
 PATTERN = 16.0  # where only one is taken
 SPEED = 6.0  # in the comparison of conditions

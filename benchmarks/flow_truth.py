@@ -50,7 +50,8 @@ def ilk_flow(past: Field, *, normalizer: Normalizer) -> Float64[np.ndarray, "c 2
 
 def trained_flow(past: Field, *, model: ModelForecaster) -> Float64[np.ndarray, "c 2 h w"]:
     """Return the flow of the trained model, one for all variables."""
-    return np.repeat(model.explain(past)["flow"][None], past.shape[1], axis=0).astype(np.float64)
+    flow = model.predict(past, 1).flow  # the same for any number of leads
+    return np.repeat(flow.double().cpu().numpy(), past.shape[1], axis=0)
 
 
 def methods(model: ModelForecaster) -> dict[str, FlowOf]:
