@@ -5,13 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from flow import FlowOf
-from flow_cases import BENT, PATTERN, Case, past_of, straight, truth_of
+from flow_cases import BENT, PATTERN, SIZE, Case, past_of, straight, truth_of
 from jaxtyping import Float64
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from physicnet.drawing import INK, Grid, draw_image, drawing_style, ramp
+from physicnet.drawing import INK, MISSING, Grid, draw_image, drawing_style, ramp
 
 STYLES = {
     "first flow": ("#f06fc9", 1.6),
@@ -34,8 +35,8 @@ SHOWN = {
 def draw(table: pd.DataFrame, methods: Mapping[str, FlowOf]) -> Figure:
     """Draw arrows over fields and errors, a row for each motion, above the error against the speed."""
     with drawing_style():
-        figure = Figure((13.5, 14.2), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=[len(SHOWN) * 2.55, 3.6])
+        figure = Figure((13.5, 14.0), layout="constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=[len(SHOWN) * 2.55, 3.5])
         _draw_maps(top, methods)
         _draw_curves(bottom, table)
     return figure
@@ -54,10 +55,12 @@ def _draw_maps(figure: Figure, methods: Mapping[str, FlowOf]) -> None:
         for axes, flow_of in zip(row[1:], methods.values(), strict=True):
             flow = flow_of(past)[0]
             error = np.hypot(*(flow - truth))
-            scale = {"cmap": "YlOrRd", "norm": Normalize(0.0, WORST)}
+            scale = {"cmap": colormaps["YlOrRd"].with_extremes(bad=MISSING), "norm": Normalize(0.0, WORST)}
             wrong = draw_image(axes, np.where(seen, error, np.nan), grid, **scale)
             _arrows(axes, flow, seen, longest)
             axes.set_xlabel(f"mean error {error[seen].mean():.2f}", fontsize=9, labelpad=2)
+    for axes in panels.flat:
+        axes.set_xlim((SIZE[1] - SIZE[0]) / 2, (SIZE[1] + SIZE[0]) / 2)  # as the circle of the radar
     for axes, method in zip(panels[0], ["truth", *methods], strict=True):
         axes.set_title(method)
     bars = {"rain rate (mm h⁻¹)": (rain, "both", 0), "end-point error (cells per step)": (wrong, "max", 1)}
