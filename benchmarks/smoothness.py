@@ -105,7 +105,8 @@ def errors(model: ModelForecaster) -> dict[str, float]:
 def stability(model: ModelForecaster, past: Field, num_leads: int) -> dict[str, float]:
     """Return how rough the flow is, whether its paths cross, and what becomes of the forecast at the last lead."""
     prediction = model.predict(past, num_leads)
-    frames, last = model.forecast(past, num_leads), past.frames(0, past.shape[0])
+    frames = model.normalizer.denormalize(prediction.frames[0].cpu(), past.times_after(num_leads)).numpy()
+    last = past.frames(0, past.shape[0])
     seen = np.isfinite(last[-1])
     return {
         "roughness": roughness(prediction.flow).item(),

@@ -89,9 +89,7 @@ class Expansion:
         return self.x + factor * (x - self.x), self.y + factor * (y - self.y)
 
 
-def velocity(
-    flow: Flow, x: Float64[np.ndarray, "h w"], y: Float64[np.ndarray, "h w"]
-) -> Float64[np.ndarray, "2 h w"]:
+def velocity(flow: Flow, x: Float64[np.ndarray, "h w"], y: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "2 h w"]:
     """Return the velocity (x, y) at a point, in pixels per step: how fast its paths pass, to 1e-6 of it."""
     ahead, behind = (np.stack(flow.departure(x, y, steps)) for steps in (-INSTANT, INSTANT))
     return (ahead - behind) / (2 * INSTANT)
