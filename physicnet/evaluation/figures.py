@@ -273,8 +273,20 @@ def draw_arrows(
     rows, columns = rows[seen[rows, columns]], columns[seen[rows, columns]]
     x, y = flow[:, rows, columns]
     typical = typical or float(f"{max(np.quantile(np.hypot(x, y), 0.9), 1e-3):.1g}")
-    scale = {"angles": "xy", "scale_units": "xy", "scale": typical / (1.1 * apart), "pivot": "mid"}
-    arrows = axes.quiver(columns, rows, x, y, **scale, color=ARROWS, width=0.0045, edgecolor="white", linewidth=0.35)
+    arrows = axes.quiver(
+        columns,
+        rows,
+        x,
+        y,
+        angles="xy",
+        scale_units="xy",
+        scale=typical / (1.1 * apart),
+        pivot="mid",
+        color=ARROWS,
+        width=0.0045,
+        edgecolor="white",
+        linewidth=0.35,
+    )
     axes.quiverkey(arrows, 0.8, -0.05, typical, f"{typical:g} cells per step", labelpos="E", coordinates="axes")
 
 
