@@ -111,7 +111,7 @@ def _draw_curves(figure: Figure, table: pd.DataFrame) -> None:
             colour, width = STYLES[str(method)]
             axes.plot(errors.index, errors, color=colour, lw=width, marker="o", ms=3, label=method)
         axes.axvline(REACH, color=INK, lw=0.8, ls=":")
-        axes.set(title=title, xlabel="speed (cells per step)", yscale="log", xlim=(-0.5, 24.5))
+        axes.set(title=title, xlabel="speed (cells per step)", yscale="log", xlim=(-0.5, 24.5), ylim=(0.004, 60))
         axes.set_xticks([0, 5, 10, 15, 20])
     row[0].set_ylabel("mean end-point error (cells per step)")
     row[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
