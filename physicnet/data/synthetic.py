@@ -14,6 +14,8 @@ from jaxtyping import Float64
 
 from physicnet.fields import Field
 
+INSTANT = 1e-3  # steps; half the time over which a velocity is taken
+
 
 @runtime_checkable
 class Flow(Protocol):
@@ -55,6 +57,42 @@ class Rotation:
         cosine, sine = np.cos(steps * self.angle), np.sin(steps * self.angle)
         right, down = x - self.x, y - self.y
         return self.x + cosine * right + sine * down, self.y - sine * right + cosine * down
+
+
+@dataclass(frozen=True)
+class Shear:
+    """Everything moves along x, by `rate` pixels per step and pixel below the row `y`, which stays."""
+
+    rate: float
+    y: float
+
+    def departure(
+        self, x: Float64[np.ndarray, "h w"], y: Float64[np.ndarray, "h w"], steps: float
+    ) -> tuple[Float64[np.ndarray, "h w"], Float64[np.ndarray, "h w"]]:
+        """Step back along the rows."""
+        return x - steps * self.rate * (y - self.y), y
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Distances from the point `(x, y)` grow by the factor exp(`rate`) per step; they shrink where it is negative."""
+
+    rate: float
+    x: float
+    y: float
+
+    def departure(
+        self, x: Float64[np.ndarray, "h w"], y: Float64[np.ndarray, "h w"], steps: float
+    ) -> tuple[Float64[np.ndarray, "h w"], Float64[np.ndarray, "h w"]]:
+        """Step back along the rays from the point."""
+        factor = np.exp(-steps * self.rate)
+        return self.x + factor * (x - self.x), self.y + factor * (y - self.y)
+
+
+def velocity(flow: Flow, x: Float64[np.ndarray, "h w"], y: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "2 h w"]:
+    """Return the velocity (x, y) at a point, in pixels per step: how fast its paths pass, to 1e-6 of it."""
+    ahead, behind = (np.stack(flow.departure(x, y, steps)) for steps in (-INSTANT, INSTANT))
+    return (ahead - behind) / (2 * INSTANT)
 
 
 @dataclass(frozen=True)

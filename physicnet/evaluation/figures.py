@@ -23,6 +23,7 @@ from physicnet.evaluation import labels
 from physicnet.transforms import Decibel, Log1p, Power, Transform
 
 SIGNED = 0.25  # from this ratio of the two signs on, zero is the middle of the scale
+ARROWS = "#c2255c"
 DECADES = 100.0  # ratio of the ends of a logarithmic scale without a threshold
 COLOURS = {
     "physicnet": "#b5179e",
@@ -247,7 +248,7 @@ def flow_figure(
         left, right = figure.subplots(1, 2)
         draw_map(left, last[box], chart)
         left.set_title(f"{now}: flow of the model")
-        _arrows(left, flow[:, box[0], box[1]], seen)
+        draw_arrows(left, flow[:, box[0], box[1]], seen)
         scale_bar(left, width, chart)
         colour_bar(figure, left, chart)
         right.set_title("share of the local expert, mean over leads")
@@ -257,8 +258,14 @@ def flow_figure(
     return figure
 
 
-def _arrows(axes: Axes, flow: Float[np.ndarray, "2 h w"], seen: Bool[np.ndarray, "h w"]) -> None:
-    """Draw about twenty arrows along the longer side, where the frame was observed, and the length of a long one."""
+def draw_arrows(
+    axes: Axes, flow: Float[np.ndarray, "2 h w"], seen: Bool[np.ndarray, "h w"], *, typical: float | None = None
+) -> None:
+    """Draw about twenty arrows along the longer side, where the frame was observed, and the length of a long one.
+
+    Arrows lie with their middle on the cell they are of. `typical` is the speed (cells per step) of a long one, as
+    rounded from the flow if it is not given.
+    """
     if not seen.any():
         return
     height, width = seen.shape
@@ -266,8 +273,19 @@ def _arrows(axes: Axes, flow: Float[np.ndarray, "2 h w"], seen: Bool[np.ndarray,
     rows, columns = np.mgrid[apart // 2 : height : apart, apart // 2 : width : apart].reshape(2, -1)
     rows, columns = rows[seen[rows, columns]], columns[seen[rows, columns]]
     x, y = flow[:, rows, columns]
-    typical = float(f"{max(np.quantile(np.hypot(x, y), 0.9), 1e-3):.1g}")
+    typical = typical or float(f"{max(np.quantile(np.hypot(x, y), 0.9), 1e-3):.1g}")
     arrows = axes.quiver(
-        columns, rows, x, y, angles="xy", scale_units="xy", scale=typical / (1.2 * apart), color="#c2255c", width=0.004
+        columns,
+        rows,
+        x,
+        y,
+        angles="xy",
+        scale_units="xy",
+        scale=typical / (1.1 * apart),
+        pivot="mid",
+        color=ARROWS,
+        width=0.0045,
+        edgecolor="white",
+        linewidth=0.35,
     )
     axes.quiverkey(arrows, 0.8, -0.05, typical, f"{typical:g} cells per step", labelpos="E", coordinates="axes")

@@ -24,6 +24,7 @@ GUIDE = 0.5  # weight of the wide window, which decides where the narrow one see
 FALLBACK = 0.05  # weight of the mean over the frame, which decides where neither does
 DOUBT = 1e-5  # count of terms below which the mean error of a shift is that of all shifts
 SHARPNESS = 12.0  # of the soft minimum over the shifts
+CHANCE, CLEAR = 0.12, 0.16  # by what share the best shift must beat the mean of all to be believed not at all, fully
 REFINEMENTS = ((4, 4.0), (2, 7.0))  # cells per cell, and the window's standard deviation in them
 FINE = 4.0  # standard deviation of the windows in which passing motion is seen, cells of the frame
 DAMPING = 0.02  # of the normal equations, relative to their mean trace
@@ -77,7 +78,10 @@ def _gaussian(length: int, width: float, like: Tensor) -> Float[Tensor, "n n"]:
 
 
 def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b 2 h w"]:
-    """Whole-cell shift of least squared difference between neighbouring frames, interpolated between shifts."""
+    """Whole-cell shift of least squared difference between neighbouring frames, interpolated between shifts.
+
+    It gives way to no shift where the best one fits hardly better than any: of noise, some shift always fits best.
+    """
     shifts = [(x, y) for y in range(-RADIUS, RADIUS + 1) for x in range(-RADIUS, RADIUS + 1)]
     pairs = [_mismatch(frames, observed, x, y) for x, y in shifts]
     error, weight = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))  # b n h w
@@ -85,9 +89,12 @@ def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
     narrow, wide = (_mean(blur(error, width), blur(weight, width), typical) for width in (NARROW, WIDE))
     whole = _mean(error.sum(dim=(2, 3), keepdim=True), weight.sum(dim=(2, 3), keepdim=True), typical)
     cost = narrow + GUIDE * wide + FALLBACK * whole
-    spread = (cost.mean(dim=1, keepdim=True) - cost.amin(dim=1, keepdim=True)).clamp(min=1e-6)
+    mean = cost.mean(dim=1, keepdim=True)
+    spread = (mean - cost.amin(dim=1, keepdim=True)).clamp(min=1e-6)
     belief = torch.softmax(-SHARPNESS * cost / spread, dim=1)
-    return torch.einsum("bnhw,nd->bdhw", belief, torch.tensor(shifts, device=frames.device, dtype=frames.dtype))
+    clarity = ((spread / mean.clamp(min=1e-6) - CHANCE) / (CLEAR - CHANCE)).clamp(0, 1)
+    best = torch.einsum("bnhw,nd->bdhw", belief, torch.tensor(shifts, device=frames.device, dtype=frames.dtype))
+    return clarity * best
 
 
 def _mismatch(

@@ -6,7 +6,17 @@ import pytest
 from samples import clip_config, ingest_config
 
 from physicnet.data.ingest import ingest
-from physicnet.data.synthetic import Rotation, Uniform, Waves, advected_field, write_netcdf
+from physicnet.data.synthetic import (
+    Expansion,
+    Flow,
+    Rotation,
+    Shear,
+    Uniform,
+    Waves,
+    advected_field,
+    velocity,
+    write_netcdf,
+)
 from physicnet.fields import Field
 
 
@@ -26,8 +36,41 @@ def test_the_centre_of_a_rotation_stays() -> None:
     np.testing.assert_allclose(frames[:, 0, 2, 5], frames[0, 0, 2, 5], rtol=1e-6)
 
 
-@pytest.mark.parametrize("flow", [Uniform(x=1.5, y=0.5), Rotation(angle=0.05, x=8.0, y=6.0)])
-def test_a_carried_pattern_obeys_the_advection_equation(flow: Uniform | Rotation) -> None:
+def test_a_shear_shifts_each_row_by_its_own_distance() -> None:
+    frames = advected_field(3, 7, 15, flow=Shear(rate=1.0, y=4.0)).frames(0, 3)[:, 0]
+    np.testing.assert_allclose(frames[:, 4], frames[[0, 0, 0], 4], rtol=1e-6)
+    np.testing.assert_allclose(frames[2, 6, 4:], frames[0, 6, :-4], rtol=1e-5)
+    np.testing.assert_allclose(frames[2, 3, :-2], frames[0, 3, 2:], rtol=1e-5)
+
+
+def test_an_expansion_doubles_distances_from_its_centre() -> None:
+    frames = advected_field(2, 9, 13, flow=Expansion(rate=float(np.log(2)), x=6.0, y=4.0)).frames(0, 2)[:, 0]
+    np.testing.assert_allclose(frames[1, ::2, ::2], frames[0, 2:7, 3:10], rtol=1e-5)
+
+
+def test_velocities_by_hand() -> None:
+    y, x = np.mgrid[:5, :7].astype(float)
+    zero = np.zeros_like(x)
+    expected = {
+        Uniform(x=1.5, y=-0.5): (zero + 1.5, zero - 0.5),
+        Rotation(angle=0.1, x=2.0, y=3.0): (-0.1 * (y - 3), 0.1 * (x - 2)),
+        Shear(rate=0.2, y=1.0): (0.2 * (y - 1), zero),
+        Expansion(rate=-0.1, x=2.0, y=3.0): (-0.1 * (x - 2), -0.1 * (y - 3)),
+    }
+    for flow, components in expected.items():
+        np.testing.assert_allclose(velocity(flow, x, y), np.stack(components), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        Uniform(x=1.5, y=0.5),
+        Rotation(angle=0.05, x=8.0, y=6.0),
+        Shear(rate=0.1, y=5.0),
+        Expansion(rate=0.05, x=8.0, y=6.0),
+    ],
+)
+def test_a_carried_pattern_obeys_the_advection_equation(flow: Flow) -> None:
     y, x = np.mgrid[:12, :17].astype(float)
     pattern, small = Waves(num=6, wavelength=12.0, seed=1), 1e-4
 

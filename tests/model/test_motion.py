@@ -58,6 +58,59 @@ def test_the_edge_of_coverage_is_no_motion(velocity):
     assert error.max() < 0.7
 
 
+def sector(start: float, size: tuple[int, int] = SIZE) -> Tensor:
+    """0 in a sector of 50 degrees that begins at `start` degrees, seen from the middle; 1 elsewhere."""
+    rows, cols = torch.meshgrid(*(torch.arange(float(length)) - length / 2 for length in size), indexing="ij")
+    return ((torch.rad2deg(torch.atan2(rows, cols)) - start) % 360 >= 50).float()
+
+
+@pytest.mark.parametrize("turn", [0.0, 30.0, 50.0])  # degrees from frame to frame
+def test_a_missing_sector_that_stays_or_turns_is_no_motion(turn):
+    frames = drift((0.0, 0.0), 4, SIZE) + 5
+    observed = torch.stack([sector(turn * step) for step in range(4)])[None, :, None]
+    flow = estimate_flow(frames * observed, observed)
+    assert flow.abs().max() < 0.05
+    assert passing_flow(frames * observed, observed, torch.zeros_like(flow)).abs().max() < 1e-4
+
+
+def test_a_receding_edge_of_coverage_is_no_motion():
+    frames = drift((0.0, 0.0), 4, SIZE) + 5
+    column = torch.arange(83.0).expand(SIZE)
+    observed = torch.stack([(column < 80 - 7 * step).float() for step in range(4)])[None, :, None]
+    flow = estimate_flow(frames * observed, observed)
+    assert error_of(flow, (0.0, 0.0), observed[:, -1, 0] > 0).max() < 0.3  # the edge itself recedes by 7
+
+
+@pytest.mark.parametrize("turn", [0.0, 50.0])
+def test_motion_is_found_beside_a_missing_sector(turn):
+    frames = drift((3.0, -2.0), 4, SIZE) + 5
+    observed = torch.stack([sector(turn * step) for step in range(4)])[None, :, None]
+    assert error_of(estimate_flow(frames * observed, observed), (3.0, -2.0)).max() < 0.25
+
+
+@pytest.mark.parametrize("velocity", [(0.4, -0.3), (3.0, -2.0), (-7.0, 5.0)])
+def test_motion_is_found_up_to_the_edge_of_coverage(velocity):
+    covered, inner = disc(SIZE, 31), disc(SIZE, 27)
+    frames, observed = drift(velocity, 4, SIZE) + 5, covered.float().expand(1, 4, 1, *SIZE)
+    error = error_of(estimate_flow(frames * observed, observed), velocity, (covered & ~inner)[None])
+    assert error.mean() < 0.25  # in the outermost four cells
+    assert error.max() < 0.8
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_that_matches_nowhere_has_little_motion(seed):
+    frames = noise(1, 4, 1, *SIZE, seed=seed)
+    flow = estimate_flow(frames, whole(frames))
+    assert flow.norm(dim=1).mean() < 2.0  # the shift that happens to fit best is 4 to 22 cells long
+    assert flow.norm(dim=1).max() < 9.0
+
+
+def test_motion_is_found_under_noise_as_strong_as_the_field():
+    frames = drift((-9.0, 12.0), 4, SIZE)
+    noisy = frames + noise(*frames.shape)
+    assert error_of(estimate_flow(noisy, whole(noisy)), (-9.0, 12.0)).mean() < 1.0
+
+
 @pytest.mark.parametrize("velocity", [(0.0, -15.0), (-9.0, 11.0)])
 def test_a_shift_under_which_nothing_was_seen_is_not_the_best(velocity):
     size, width = (33, 41), 21
