@@ -13,7 +13,7 @@ import physicnet
 from physicnet.checkpoint import MAPS, content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
-from physicnet.data.dataset import ClipDataset
+from physicnet.data.dataset import ClipDataset, Clips
 from physicnet.fields import Field
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
@@ -24,8 +24,8 @@ from physicnet.normalization import Normalizer
 class Inputs:
     """The clips of both parts and the standardisation that made them."""
 
-    clips: ClipDataset
-    validation: ClipDataset
+    clips: Clips
+    validation: Clips
     normalizer: Normalizer
 
     @classmethod

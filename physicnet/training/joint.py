@@ -1,9 +1,9 @@
 """Stage 5: joint training of both levels, their experts and the codebook, from the pretrained codebook on."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig, TrainConfig
-from physicnet.data.dataset import Batch, ClipDataset
+from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
 from physicnet.model.flow import roughness
@@ -21,7 +21,7 @@ from physicnet.normalization import Normalizer
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import mirror, prediction_error, rescale, split_missing
+from physicnet.training.losses import augmented, prediction_error, split_missing
 from physicnet.training.memory import fit_memory
 
 MEMORY_CLIPS = 48  # from which the memory is fitted, at least; three times as many forecast no better
@@ -36,7 +36,7 @@ class Joint:
         config: TrainConfig,
         clip: ClipConfig,
         normalizer: Normalizer,
-        validation: ClipDataset,
+        validation: Clips,
         on: Machine,
     ) -> None:
         self.model = model
@@ -49,11 +49,7 @@ class Joint:
 
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
-        rng = np.random.default_rng([self._config.seed, step])
-        if self._config.mirror:
-            batch = mirror(batch, int(rng.integers(8)), self.model.window)
-        if self._config.rescale > 1:
-            batch = rescale(batch, self._normalizer, self._config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
+        batch = augmented(batch, step, self._config, self._normalizer, self.model.window)
         prediction, truth, observed = self._forecast(self.model, batch)
         self._codes.add(*prediction.codes)
         return joint_terms(prediction, truth, observed * prediction.inside, self._config)
@@ -105,6 +101,26 @@ def joint_terms(
     }
 
 
+def begin(
+    inputs: Inputs,
+    config: TrainConfig,
+    clip: ClipConfig,
+    model: ModelConfig,
+    pretrained: Mapping[str, Tensor],
+    on: Machine,
+) -> Joint:
+    """The task with a model that has the pretrained part, a fitted memory, and everything else untrained.
+
+    Raises:
+        CheckpointError: if the pretrained part is of a model of another size.
+    """
+    net = inputs.build(model, clip)
+    load_pretrained(net, pretrained)
+    net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
+    net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
+    return Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
+
+
 def train(
     config: TrainConfig,
     clip: ClipConfig,
@@ -129,11 +145,7 @@ def train(
     inputs = Inputs.read(normalized, statistics, maps, crops, cache_mib=machine_config.cache_mib)
     sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
-        net = inputs.build(model, clip)
-        load_pretrained(net, load_checkpoint(codebook).tensors)
-        net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
-        net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
-        task = Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
+        task = begin(inputs, config, clip, model, load_checkpoint(codebook).tensors, on)
         key = key_of(sections, [normalized, statistics, maps, crops, codebook])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from physicnet.config import TrainConfig
 from physicnet.data.dataset import Batch
 from physicnet.normalization import Normalizer
 
@@ -37,6 +38,16 @@ def split_missing(clip: Float[Tensor, "b t c h w"]) -> tuple[Float[Tensor, "b t 
     """Values with 0 for missing ones, and 1 where a value was observed: missing values enter as a mask alone."""
     observed = clip.isfinite()
     return torch.where(observed, clip, 0.0), observed.to(clip)
+
+
+def augmented(batch: Batch, step: int, config: TrainConfig, normalizer: Normalizer, window: int) -> Batch:
+    """The clips as a step sees them: mirrored and rescaled as the parameters ask, by draws of the seed and the step."""
+    rng = np.random.default_rng([config.seed, step])
+    if config.mirror:
+        batch = mirror(batch, int(rng.integers(8)), window)
+    if config.rescale > 1:
+        batch = rescale(batch, normalizer, config.rescale ** rng.uniform(-1, 1, len(batch.clip)))
+    return batch
 
 
 def mirror(batch: Batch, turn: int, window: int) -> Batch:
