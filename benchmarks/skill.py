@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
 import skill_results
 import torch
@@ -52,12 +53,13 @@ def main(
     minutes: Annotated[float, typer.Option(min=0.0, help="of training steps, for each")] = 10.0,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps instead of minutes")] = None,
     only: Annotated[list[str] | None, typer.Option(help="a model to work on; may be given several times")] = None,
+    learning_rate: Annotated[float, typer.Option(help="highest, of the peers")] = 1e-3,
     device: Annotated[str | None, typer.Option(help="in place of machine.device of params.yaml")] = None,
     results: Annotated[Path, typer.Option(help="folder to write to")] = Path("docs/results"),
 ) -> None:
     """Train and score what is not done yet; print and write everything that is."""
     prepared = _on(prepare(dataset, data), device)
-    budget = Budget(minutes, steps)
+    budget = Budget(minutes, steps, learning_rate)
     _check(only, ["physicnet", *peers(prepared), *prepared.baselines])
     learned = {
         (name, seed): FOLDER / dataset / f"{name}-{seed}-{key(name, seed, prepared, budget)}"
@@ -96,7 +98,12 @@ def _score_learned(name: str, seed: int, prepared: Prepared, budget: Budget, fol
         return
     console.print(f"{name}, seed {seed}")
     trained: Trained = train(name, seed, prepared, budget, folder)
-    extra = {"parameters": trained.parameters, "steps": trained.steps, "train_seconds": trained.seconds}
+    extra = {
+        "parameters": trained.parameters,
+        "steps": trained.steps,
+        "train_seconds": trained.seconds,
+        "validation_loss": trained.validation_loss,
+    }
     forecasters = [trained.forecaster, *([Sharp(trained.forecaster)] if name == "physicnet" else [])]
     _keep(pd.concat(_sums(each, prepared) for each in forecasters).assign(seed=seed, **extra), prepared, folder)
 
@@ -107,7 +114,7 @@ def _score_classical(name: str, prepared: Prepared, folder: Path) -> None:
     console.print(name)
     started = time.perf_counter()
     model = build_baselines([name], prepared.training, prepared.inputs.normalizer)[-1]
-    extra = {"parameters": 0, "steps": 0, "train_seconds": time.perf_counter() - started}
+    extra = {"parameters": 0, "steps": 0, "train_seconds": time.perf_counter() - started, "validation_loss": np.nan}
     _keep(_sums(model, prepared).assign(seed=0, **extra), prepared, folder)
 
 
@@ -159,7 +166,7 @@ def _lines(path: Path) -> Iterator[str]:
         yield from path.read_text(encoding="utf-8").splitlines()
 
 
-EXTRA = ["parameters", "steps", "train_seconds", "forecast_seconds", "machine"]
+EXTRA = ["parameters", "steps", "train_seconds", "validation_loss", "forecast_seconds", "machine"]
 
 
 def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget, results: Path) -> None:

@@ -145,7 +145,7 @@ def _pair_table(variable: str, ours: str, score: str, rows: pd.DataFrame) -> Tab
         table.add_column(labels.lead(float(minutes[lead])), justify="right")
     for rival, mine in rows.groupby("rival", sort=False):
         at = mine.set_index("lead")
-        cells = [f"{at['value'][lead]:.3f} ({at['low'][lead]:.2f} to {at['high'][lead]:.2f})" for lead in leads]
+        cells = [f"{at['value'][lead]:.3f}\n{at['low'][lead]:.2f} to {at['high'][lead]:.2f}" for lead in leads]
         table.add_row(labels.title(str(rival)), *cells)
     return table
 
@@ -153,11 +153,11 @@ def _pair_table(variable: str, ours: str, score: str, rows: pd.DataFrame) -> Tab
 def cost_table(extra: pd.DataFrame) -> Table:
     """Return what each model took, means over its seeds; `extra` has a row per model and seed."""
     table = Table(title="cost", title_justify="left")
-    for name in ("model", "parameters", "steps", "seconds of training", "seconds of a forecast"):
+    for name in ("model", "parameters", "steps", "seconds of training", "validation loss", "seconds of a forecast"):
         table.add_column(name, justify="left" if name == "model" else "right")
     for model, rows in extra.groupby("model", sort=False):
-        mean = rows[["parameters", "steps", "train_seconds", "forecast_seconds"]].mean()
-        cells = (f"{mean.iloc[0]:,.0f}", f"{mean.iloc[1]:.0f}", f"{mean.iloc[2]:.1f}", f"{mean.iloc[3]:.2f}")
+        mean = rows[["parameters", "steps", "train_seconds", "validation_loss", "forecast_seconds"]].mean()
+        cells = (f"{value:{form}}" for value, form in zip(mean, (",.0f", ".0f", ".1f", ".4f", ".2f"), strict=True))
         table.add_row(labels.title(str(model)), *cells)
     return table
 

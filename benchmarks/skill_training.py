@@ -7,7 +7,7 @@ written down, so that an interrupted training goes on to the end that it would h
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -35,20 +35,21 @@ from physicnet.training.loop import Fitted, Task, fit
 EPOCHS = 8  # validations of a training, at most
 PRETRAINING = 0.15  # share of PhysicNet's budget that goes to its codebook
 TIMED = 3  # steps, after a first one that warms up
-LEARNING_RATE = 1e-3  # of the peers: the best of 5e-4, 1e-3 and 2e-3 is for `--learning-rate` to find
 SEED_STEP = 1000
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Minutes, or if given, steps."""
+    """Minutes, or if given, steps; and at which highest rate the peers learn (PhysicNet's is in params.yaml)."""
 
     minutes: float
     steps: int | None
+    learning_rate: float
 
     def share(self, part: float) -> "Budget":
         """A part of it."""
-        return Budget(part * self.minutes, None if self.steps is None else max(1, round(part * self.steps)))
+        steps = None if self.steps is None else max(1, round(part * self.steps))
+        return replace(self, minutes=part * self.minutes, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Trained:
     parameters: int
     steps: int
     seconds: float
+    validation_loss: float
 
 
 def peers(prepared: Prepared) -> dict[str, Callable[[], nn.Module]]:
@@ -66,9 +68,9 @@ def peers(prepared: Prepared) -> dict[str, Callable[[], nn.Module]]:
     clip, variables = prepared.params.clip, len(prepared.inputs.normalizer.variables)
     sizes: dict[str, Any] = {"variables": variables, "frames_out": clip.frames_out}
     return {
-        "unet": partial(UNet, **sizes, frames_in=clip.frames_in, widths=(24, 48, 72, 96)),
+        "unet": partial(UNet, **sizes, frames_in=clip.frames_in, widths=(32, 64, 96, 128)),
         "convlstm": partial(ConvLSTM, **sizes, width=24, hidden=48, layers=2),
-        "simvp": partial(SimVP, **sizes, frames_in=clip.frames_in, width=24, translator=96, blocks=4),
+        "simvp": partial(SimVP, **sizes, frames_in=clip.frames_in, width=24, translator=120, blocks=4),
     }
 
 
@@ -90,7 +92,8 @@ def train(name: str, seed: int, prepared: Prepared, budget: Budget, folder: Path
             net = peers(prepared)[name]()
             net.load_state_dict(stored.tensors)
             forecaster, parameters = _peer(name, net, prepared, on), _count(net)
-    return Trained(forecaster, parameters, stored.metadata["steps"], stored.metadata["seconds"])
+    taken = (stored.metadata[name] for name in ("steps", "seconds", "validation_loss"))
+    return Trained(forecaster, parameters, *taken)
 
 
 def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
@@ -98,13 +101,16 @@ def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
     params = _seeded(prepared.params, seed)
     package = Path(physicnet.__path__[0])
     code = [*(package / "training").glob("*.py"), *(package / "model").glob("*.py")]
-    code += [] if name == "physicnet" else [Path(__file__).parent / "peers" / f"{name}.py"]
+    if name != "physicnet":
+        code += [Path(__file__).parent / "peers" / f"{file}.py" for file in ("frames", "task", name)]
+    if name == "physicnet":
+        budget = replace(budget, learning_rate=0.0)  # which is the peers'
     content = {
         "budget": vars(budget),
         "params": {part: getattr(params, part).model_dump() for part in ("clip", "model", "codebook", "train")},
         "device": [params.machine.device, params.machine.precision],
         "files": [content_hash(file) for file in [*prepared.files, *sorted(code)]],
-        "training": [EPOCHS, PRETRAINING, LEARNING_RATE, name],
+        "training": [EPOCHS, PRETRAINING, name],
     }
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -131,8 +137,8 @@ def _train_physicnet(prepared: Prepared, params: Params, budget: Budget, folder:
         return joint.begin(inputs, params.train, clip, model, pretrained_part(pretrained.model.net), on)
 
     fitted, more, longer = _fit(second, prepared, params.train, budget.share(1 - PRETRAINING), folder / "joint", on)
-    metadata = inputs.metadata(model, clip) | {"steps": steps + more, "seconds": seconds + longer}
-    save_checkpoint(folder / "model.safetensors", fitted.weights | inputs.maps(), metadata)
+    taken = {"steps": steps + more, "seconds": seconds + longer, "validation_loss": _best(fitted)}
+    save_checkpoint(folder / "model.safetensors", fitted.weights | inputs.maps(), inputs.metadata(model, clip) | taken)
 
 
 def _train_peer(
@@ -144,7 +150,7 @@ def _train_peer(
     folder: Path,
     on: Machine,
 ) -> None:
-    config = params.train.model_copy(update={"learning_rate": LEARNING_RATE})
+    config = params.train.model_copy(update={"learning_rate": budget.learning_rate})
 
     def task() -> PeerTask:
         with torch.random.fork_rng(devices=[]):
@@ -153,8 +159,12 @@ def _train_peer(
         return PeerTask(net, config, params.clip, prepared.inputs, prepared.inputs.validation, on)
 
     fitted, steps, seconds = _fit(task, prepared, config, budget, folder / "training", on)
-    metadata = {"steps": steps, "seconds": seconds, "best_epoch": fitted.best_epoch}
-    save_checkpoint(folder / "model.safetensors", fitted.weights, metadata)
+    taken = {"steps": steps, "seconds": seconds, "validation_loss": _best(fitted)}
+    save_checkpoint(folder / "model.safetensors", fitted.weights, taken)
+
+
+def _best(fitted: Fitted) -> float:
+    return min(row["validation_loss"] for row in fitted.history)
 
 
 def _fit(

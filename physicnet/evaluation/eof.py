@@ -6,11 +6,13 @@
 | E | leading patterns (r of them), orthonormal over all cells and variables (Lorenz 1956) |
 | a | coefficients of a frame |
 | A_j | matrices of the autoregression, a(t) ≈ Σ_j A_j a(t - j) |
+| ρ_k | share of what the patterns leave of a frame that is still there after k steps |
 
 Patterns come from the method of snapshots (Sirovich 1987), so that memory does not grow with the record. Where cells
 are missing, the coefficients are those that fit the observed cells best (Everson and Sirovich 1995).
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +22,7 @@ from jaxtyping import Bool, Float32, Float64
 from scipy import linalg
 
 from physicnet.evaluation.extrapolation import last_frame
+from physicnet.evaluation.seasonal import continued
 from physicnet.evaluation.training_part import TrainingPart
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer
@@ -70,6 +73,10 @@ class Patterns:
             found.append(linalg.cho_solve(factor, products))
         return np.stack(found)
 
+    def frames(self, coefficients: Coefficients) -> Float32[np.ndarray, "t n"]:
+        """Return the frames that have these coefficients."""
+        return coefficients.astype(np.float32) @ self.patterns + self.mean
+
     def _factor(self, observed: Bool[np.ndarray, " n"]) -> tuple[np.ndarray, bool]:
         seen = self.patterns[:, observed].astype(np.float64)
         missing = 1 - float(observed.mean())
@@ -87,7 +94,7 @@ def standardised(record: Field, start: int, stop: int, normalizer: Normalizer) -
 
 @dataclass(frozen=True, eq=False)
 class EofVar:
-    """Leading patterns moved on by a vector autoregression; what they leave out is forecast as the mean.
+    """Leading patterns moved on by a vector autoregression; what they leave out of the last frame stays, damped by ρ.
 
     Numbers of patterns, order and ridge are those whose forecasts have the least squared error over all leads on the
     last fifth of the training part, fitted to the rest; then all of it is fitted.
@@ -99,6 +106,7 @@ class EofVar:
     mean: Float32[np.ndarray, "c h w"]  # physical, for what was not observed
     basis: Patterns
     matrices: Matrices
+    damping: Float64[np.ndarray, "n 1"]  # ρ of the leads of training
 
     @classmethod
     def fit(cls, training: TrainingPart, normalizer: Normalizer, mean: Float32[np.ndarray, "c h w"]) -> "EofVar":
@@ -110,7 +118,7 @@ class EofVar:
         number, order, ridge = _chosen(training, normalizer)
         basis = Patterns.fit(training, normalizer, number)
         matrices = autoregression(_all_coefficients(training, normalizer, basis), order, ridge)
-        return cls(normalizer, mean, basis, matrices)
+        return cls(normalizer, mean, basis, matrices, _damping(training, normalizer, basis))
 
     def forecast(self, past: Field, num_leads: int) -> Float32[np.ndarray, "k c h w"]:
         """Move the coefficients of the past frames on.
@@ -123,9 +131,12 @@ class EofVar:
             raise DataError(f"eof_var looks back {order} frames, {have} are there; give it more observations")
         recent = [last_frame(past.isel(0, stop), self.mean) for stop in range(have - order + 1, have + 1)]
         seen = self.normalizer.normalize(np.stack(recent), past.times[-order:])
-        state = self.basis.coefficients(np.asarray(seen, np.float32).reshape(order, -1))
-        moved = rollout(self.matrices, state, num_leads).astype(np.float32)
-        values = (moved @ self.basis.patterns + self.basis.mean).reshape(num_leads, *past.shape[1:])
+        frames = np.asarray(seen, np.float32).reshape(order, -1)
+        state = self.basis.coefficients(frames)
+        rest = frames[-1] - self.basis.frames(state[-1:])[0]
+        values = self.basis.frames(rollout(self.matrices, state, num_leads))
+        values = values + continued(self.damping, num_leads).astype(np.float32) * rest
+        values = values.reshape(num_leads, *past.shape[1:])
         return np.asarray(self.normalizer.denormalize(values, past.times_after(num_leads)), np.float32)
 
 
@@ -180,6 +191,23 @@ def _all_coefficients(training: TrainingPart, normalizer: Normalizer, basis: Pat
         )
         for start, stop in training.segments
     ]
+
+
+def _damping(training: TrainingPart, normalizer: Normalizer, basis: Patterns) -> Float64[np.ndarray, "k 1"]:
+    """Fit ρ by least squares over all pairs of training frames and their observed cells; none is below 0."""
+    leads = training.clip.frames_out
+    products, squares = np.zeros((2, leads))
+    for start, stop in training.segments:
+        earlier: deque[Float32[np.ndarray, " n"]] = deque(maxlen=leads)  # the nearest first
+        for index in range(start, stop):
+            frame = standardised(training.record, index, index + 1, normalizer)
+            rest = np.where(np.isfinite(frame), frame - basis.frames(basis.coefficients(frame)), 0.0)[0]
+            for lead, before in enumerate(earlier):
+                products[lead] += float(before @ rest)
+                squares[lead] += float(before @ before)
+            earlier.appendleft(rest)
+    share = np.divide(products, squares, out=np.zeros(leads), where=squares > 0)
+    return np.clip(share, 0.0, 1.0)[:, None]
 
 
 def _chosen(training: TrainingPart, normalizer: Normalizer) -> tuple[int, int, float]:

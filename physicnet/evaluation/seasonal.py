@@ -86,13 +86,15 @@ class DampedAnomaly:
     def forecast(self, past: Field, num_leads: int) -> Frames:
         """Return the climatology plus the damped anomaly; beyond the leads of training it fades exponentially."""
         anomaly = last_frame(past, self.climatology.mean) - self.climatology.at(past.times[-1:])
-        damped = self._damping(num_leads)[:, :, None, None] * anomaly
+        damped = continued(self.factors, num_leads)[:, :, None, None] * anomaly
         return (self.climatology.forecast(past, num_leads) + damped).astype(np.float32)
 
-    def _damping(self, num_leads: int) -> Float64[np.ndarray, "k c"]:
-        known = len(self.factors)
-        later = np.arange(known + 1, num_leads + 1)[:, None] / known
-        return np.concatenate([self.factors[:num_leads], self.factors[-1:] ** later])
+
+def continued(factors: Float64[np.ndarray, "n c"], num_leads: int) -> Float64[np.ndarray, "k c"]:
+    """Return factors of damping for the leads asked for; beyond the known ones they fade exponentially."""
+    known = len(factors)
+    later = np.arange(known + 1, num_leads + 1)[:, None] / known
+    return np.concatenate([factors[:num_leads], factors[-1:] ** later])
 
 
 def _anomalies(

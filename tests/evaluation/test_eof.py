@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from physicnet.config import ClipConfig
-from physicnet.evaluation.eof import EofVar, Patterns, autoregression, rollout
+from physicnet.evaluation.eof import EofVar, Patterns, _damping, autoregression, rollout
 from physicnet.evaluation.training_part import TrainingPart
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer, Standardization
@@ -37,6 +37,25 @@ def test_a_linear_oscillation_is_forecast_exactly(field_of: FieldOf) -> None:
 def test_a_long_forecast_stays_bounded(field_of: FieldOf) -> None:
     model, record = fitted(field_of)
     assert np.abs(model.forecast(record.isel(68, 70), 400) - 5).max() < 1.5 * np.abs(record.frames(0, 80) - 5).max()
+
+
+def test_what_the_patterns_leave_out_stays_damped(field_of: FieldOf) -> None:
+    """Two patterns that turn, and in a corner noise that fades by 0.7 a frame, too faint for a pattern."""
+    rng, noise, values = np.random.default_rng(5), np.zeros((4, 4)), oscillation(820)
+    for frame in values:
+        noise = 0.7 * noise + 0.1 * rng.standard_normal((4, 4))
+        frame[:4, :4] += noise
+    record = field_of(values)
+    training = TrainingPart(record, [[0, 800]], CLIP)
+    basis = Patterns.fit(training, PLAIN, 2)
+    damping = _damping(training, PLAIN, basis)[:, 0]
+    assert damping == pytest.approx([0.7, 0.49, 0.343, 0.24], abs=0.05)
+    still = np.zeros((1, 2, 2))
+    model = EofVar(PLAIN, np.zeros(record.shape[1:], np.float32), basis, still, damping[:, None])
+    frames = PLAIN.normalize(record.frames(809, 810), record.times[809:810]).reshape(1, -1)
+    rest = frames - basis.frames(basis.coefficients(frames))
+    forecast = PLAIN.normalize(model.forecast(record.isel(808, 810), 2), record.times[810:812]).reshape(2, -1)
+    np.testing.assert_allclose(forecast, basis.mean + damping[:2, None] * rest, atol=1e-4)
 
 
 def test_missing_cells_do_not_matter_where_the_others_tell_the_coefficients(field_of: FieldOf) -> None:
@@ -78,6 +97,6 @@ def test_a_training_part_shorter_than_the_order_is_refused() -> None:
 def test_a_past_that_is_too_short_is_refused(field_of: FieldOf) -> None:
     record = field_of(oscillation(10))
     basis = Patterns.fit(TrainingPart(record, [[0, 10]], CLIP), PLAIN, 2)
-    model = EofVar(PLAIN, np.zeros(record.shape[1:], np.float32), basis, np.zeros((3, 2, 2)))
+    model = EofVar(PLAIN, np.zeros(record.shape[1:], np.float32), basis, np.zeros((3, 2, 2)), np.zeros((1, 1)))
     with pytest.raises(DataError, match="eof_var looks back 3 frames, 2 are there"):
         model.forecast(record.isel(0, 2), 1)
