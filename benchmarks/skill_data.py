@@ -15,6 +15,7 @@ by KNMI's own (Z = 200 R^1.6): then 2 mm/h means rain of 2 mm/h in both, as far 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import xarray as xr
 import yaml
 from safetensors.numpy import save
 
+import physicnet
+from physicnet.checkpoint import content_hash
 from physicnet.config import Params
 from physicnet.data.cache import CachedWindows
 from physicnet.data.crops import crop_table, draw_crops, starts
@@ -33,7 +36,7 @@ from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import read_starts
 from physicnet.fields import DataError, Field, written_whole
 from physicnet.normalization import Normalizer, Standardization
-from physicnet.training.inputs import Inputs, key_of
+from physicnet.training.inputs import Inputs
 from physicnet.transforms import transform_from_dict
 
 FOLDER = Path(".physicnet/benchmarks/skill")
@@ -218,9 +221,12 @@ def _ingest(params: Params, raw: Path, folder: Path) -> None:
 
 
 def _once(folder: Path, params: Params, files: list[Path], work: Callable[[], None]) -> None:
-    """Do the work unless it was done with these parameters, files and this code."""
-    sections = {name: getattr(params, name) for name in ("ingest", "clip", "normalize", "crops")}
-    key, mark = key_of(sections, files), folder / "key"
+    """Do the work unless it was done with these parameters, files and this code of the data stages."""
+    package = Path(physicnet.__path__[0])
+    code = [*(package / "data").glob("*.py"), *package.glob("*.py"), Path(__file__)]
+    sections = [getattr(params, name).model_dump_json() for name in ("ingest", "clip", "normalize", "crops")]
+    content = [*sections, *(content_hash(file) for file in [*files, *sorted(code)])]
+    key, mark = sha256("".join(content).encode()).hexdigest(), folder / "key"
     if mark.is_file() and mark.read_text(encoding="utf-8") == key:
         return
     mark.unlink(missing_ok=True)
