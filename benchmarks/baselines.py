@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 import typer
 
 from physicnet.config import load_params
-from physicnet.evaluation.baselines import Climatology, build_baselines
+from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.table import print_table
+from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import compare, read_starts
 from physicnet.fields import Field
 from physicnet.model.forecaster import Forecaster
@@ -31,7 +32,7 @@ def main(part: Annotated[Literal["test", "validation"], typer.Option(help="part 
     statistics = Path("data/statistics.json")
     train = json.loads(statistics.read_text(encoding="utf-8"))["splits"]["train"]
     normalizer = Normalizer.load(statistics, Path("data/maps.safetensors"))
-    forecasters: list[Forecaster] = build_baselines(BASELINES, Climatology.fit(record, train), normalizer)
+    forecasters: list[Forecaster] = build_baselines(BASELINES, TrainingPart(record, train, params.clip), normalizer)
     if part == "test":
         forecasters.insert(0, ModelForecaster.load(Path("models/model.safetensors"), params.machine))
     folder = Path(".physicnet/benchmarks") / part

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from physicnet.config import ConfigError, Params
 from physicnet.evaluation import pooling
-from physicnet.evaluation.baselines import pysteps_methods
+from physicnet.evaluation.nowcasting import import_pysteps
 from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
 from physicnet.evaluation.table import result_tables
 from physicnet.fields import Field, written_whole
@@ -37,7 +37,7 @@ def score(
 def has_lucas_kanade() -> bool:
     """Whether the optional extra is installed; if not, say so."""
     try:
-        pysteps_methods()
+        import_pysteps("lucas_kanade")
     except ConfigError as error:
         Console(stderr=True).print(f"Without Lucas–Kanade: {error}", markup=False)
         return False

@@ -21,8 +21,9 @@ from jaxtyping import Float32, Float64
 
 from physicnet.config import load_params
 from physicnet.data.crops import starts
-from physicnet.evaluation.baselines import DECLUSTERING, Climatology, Persistence, pysteps_methods
+from physicnet.evaluation.baselines import Climatology, Persistence
 from physicnet.evaluation.extrapolation import carry, flow_between, flow_images, last_frame, trajectories
+from physicnet.evaluation.nowcasting import DECLUSTERING, import_pysteps
 from physicnet.fields import Field
 from physicnet.model import motion
 from physicnet.model.forecaster import Forecaster
@@ -70,7 +71,8 @@ def tvl1_flow(past: Field, *, normalizer: Normalizer) -> Float64[np.ndarray, "c 
 def lucas_kanade_flow(past: Field, *, normalizer: Normalizer) -> Float64[np.ndarray, "c 2 h w"]:
     """Return pysteps' Lucas-Kanade flow over all past frames, as the baseline `lucas_kanade` takes it."""
     images = flow_images(past, normalizer)
-    flows = [pysteps_methods()[0](images[:, channel], decl_scale=DECLUSTERING) for channel in range(images.shape[1])]
+    motion = import_pysteps("lucas_kanade").motion.get_method("LK")
+    flows = [motion(images[:, channel], decl_scale=DECLUSTERING) for channel in range(images.shape[1])]
     return np.stack(flows).astype(np.float64)
 
 

@@ -15,7 +15,8 @@ from comparison import has_lucas_kanade, score
 
 from physicnet.config import Params, load_params
 from physicnet.data.crops import starts
-from physicnet.evaluation.baselines import Climatology, build_baselines
+from physicnet.evaluation.rivals import build_baselines
+from physicnet.evaluation.training_part import TrainingPart
 from physicnet.fields import Field
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.rollout import ModelForecaster
@@ -53,7 +54,7 @@ def main() -> None:
         untrained(params, inputs, "first flow", fitted=False),
         untrained(params, inputs, "first flow and memory", fitted=True),
         trained,
-        *build_baselines(names, Climatology.fit(record, splits["train"]), inputs.normalizer),
+        *build_baselines(names, TrainingPart(record, splits["train"], params.clip), inputs.normalizer),
     ]
     origins = starts(splits["validation"], params.clip.frames)
     score(forecasters, record, origins, params, inputs.normalizer, TARGET)

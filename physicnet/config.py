@@ -257,10 +257,25 @@ class MachineConfig(Section):
     tile_cells: Count
 
 
+BaselineName = Literal[
+    "persistence",
+    "climatology",
+    "persistent_anomaly",
+    "damped_anomaly",
+    "day_ago",
+    "eof_var",
+    "local_linear",
+    "advection",
+    "lucas_kanade",
+    "s_prog",
+    "anvil",
+]
+
+
 class EvaluateConfig(Section):
     """Baselines, event thresholds per variable (in its units) and the bootstrap of the intervals."""
 
-    baselines: list[Literal["persistence", "climatology", "persistent_anomaly", "advection", "lucas_kanade"]]
+    baselines: list[BaselineName]
     thresholds: dict[str, list[float]]
     fss_scale: Count
     bootstrap_samples: Count

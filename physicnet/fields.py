@@ -273,6 +273,11 @@ def time_differences(times: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t-1"
     return np.diff(times.astype("datetime64[us]") if times.dtype.kind == "M" else times).astype("timedelta64[us]")
 
 
+def frames_per_block(frame_bytes: int, budget: int) -> int:
+    """Return how many frames of `frame_bytes` fit into `budget` bytes, at least one."""
+    return max(1, budget // frame_bytes)
+
+
 def block_shape(height: int, width: int, budget: int) -> tuple[int, int]:
     """Return how many frames of double precision fit into `budget` bytes; if none does, how many rows of one."""
     frames = budget // (8 * height * width)

@@ -182,7 +182,7 @@ def bootstrap_skill(
     origins, leads = squared_error.shape
     if origins < 2:
         return np.full((2, leads), np.nan)
-    counts = _draw_blocks(origins, block, samples, seed)
+    counts = draw_blocks(origins, block, samples, seed)
     skills = skill(counts @ squared_error.astype(np.float64), counts @ reference.astype(np.float64))
     tail = (1 - level) / 2
     return np.asarray(np.quantile(skills, [tail, 1 - tail], axis=0))
@@ -205,7 +205,7 @@ def bootstrap_mean(
     origins = len(sums)
     if origins < 2:
         return np.full((2, sums.shape[1]), np.nan)
-    counts = _draw_blocks(origins, block, samples, seed)
+    counts = draw_blocks(origins, block, samples, seed)
     means = np.sort(_ratio(counts @ sums.astype(np.float64), counts @ cells.astype(np.float64)), axis=0)
     defined = np.isfinite(means).sum(axis=0)  # sorted to the front
     tail = (1 - level) / 2
@@ -214,7 +214,7 @@ def bootstrap_mean(
     return np.where(2 * defined >= samples, ends, np.nan)
 
 
-def _draw_blocks(origins: int, block: int, samples: int, seed: int) -> Float64[np.ndarray, "samples n"]:
+def draw_blocks(origins: int, block: int, samples: int, seed: int) -> Float64[np.ndarray, "samples n"]:
     """Return how often each sample holds each origin; every sample holds as many as there are."""
     starts = np.random.default_rng(seed).integers(0, origins, (samples, -(-origins // block)))
     drawn = (starts[:, :, None] + np.arange(block)).reshape(samples, -1)[:, :origins] % origins

@@ -9,7 +9,7 @@ import xarray as xr
 
 from physicnet import fields
 from physicnet.clock import GREGORIAN, calendar_of, format_time
-from physicnet.fields import DataError, Field, time_differences, written_whole
+from physicnet.fields import DataError, Field, frames_per_block, time_differences, written_whole
 
 
 def dataset(num_frames: int = 7, names: tuple[str, ...] = ("wind", "air")) -> xr.Dataset:
@@ -318,3 +318,8 @@ def test_a_block_holds_frames_or_rows_of_one() -> None:
     assert fields.block_shape(10, 5, 1000) == (2, 10)
     assert fields.block_shape(10, 5, 130) == (1, 3)
     assert fields.block_shape(10, 5, 1) == (1, 1)
+
+
+def test_a_block_holds_at_least_one_frame() -> None:
+    assert frames_per_block(10, 35) == 3
+    assert frames_per_block(100, 35) == 1

@@ -84,7 +84,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitted = {"statistics": folder / "statistics.json", "maps": folder / "maps.safetensors"}
     normalized, crops, codebook = (folder / name for name in ("normalized.zarr", "crops.csv", "codebook.safetensors"))
     drawn = {"statistics": fitted["statistics"], "crops": crops, "figure": folder / "crops.png"}
-    normalize(chosen.normalize, chosen.clip, fields=folder / "fields.zarr", normalized=normalized, **fitted)
+    normalize(
+        chosen.normalize, chosen.clip, chosen.ingest, fields=folder / "fields.zarr", normalized=normalized, **fitted
+    )
     draw_crops(chosen.crops, chosen.clip, normalized=normalized, **drawn)
     shared = (chosen.clip, chosen.model, chosen.machine)
     inputs = {"normalized": normalized, "crops": crops, "codebook": codebook, **fitted, "report": lambda *_: None}

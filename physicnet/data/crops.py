@@ -6,7 +6,7 @@ the view is the whole frame.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -60,15 +60,24 @@ def draw_crops(
             f"{normalized} has a grid of {height} x {width} cells, smaller than a local window of {config.window}: "
             "lower crops.window or ingest.coarsen"
         )
-    drawer = Drawer(config, clip.frames, ActivityReader(field, clip.frames), np.random.default_rng(config.seed))
-    whole = Box(0, 0, height, width)
-    tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames)[:: config.stride])
-    clips = chain(drawer.training(splits["train"]), drawer.validation(splits["validation"], whole), tested)
-    rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = crop_table(field, splits, config, clip)
     with written_whole(crops) as file, written_whole(figure) as picture:
         table.to_csv(file, index=False, lineterminator="\n")
         save(sampling_figure(field, splits, table), picture)
+
+
+def crop_table(field: Field, splits: Mapping[str, Segments], config: CropsConfig, clip: ClipConfig) -> pd.DataFrame:
+    """Return the table of clips of a normalised record; a part of the split may be empty.
+
+    Raises:
+        DataError: if no training view is covered enough.
+    """
+    drawer = Drawer(config, clip.frames, ActivityReader(field, clip.frames), np.random.default_rng(config.seed))
+    whole = Box(0, 0, *field.shape[2:])
+    tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames)[:: config.stride])
+    clips = chain(drawer.training(splits["train"]), drawer.validation(splits["validation"], whole), tested)
+    rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def starts(segments: Segments, frames: int) -> list[int]:

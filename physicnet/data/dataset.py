@@ -1,11 +1,11 @@
 """Clips for training and validation, read lazily; batches that depend on seed and epoch alone, read ahead."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,25 @@ class Batch(NamedTuple):
 
     clip: Float32[Tensor, "b t c h w"]
     windows: Int64[Tensor, "b n 2"]
+
+
+@runtime_checkable
+class Clips(Protocol):
+    """Clips by number, of one record or of several."""
+
+    window: int  # side of the local windows, cells
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one clip."""
+        ...
+
+    def spread(self, count: int) -> Iterator[Float32[Tensor, "t c h w"]]:
+        """Read every n-th clip, n such that `count` or a few more are read: all, if there are not more."""
+        ...
 
 
 class ClipDataset:
@@ -74,13 +93,47 @@ class ClipDataset:
         return Sample(torch.from_numpy(clip), torch.from_numpy(self._windows[index]))
 
     def spread(self, count: int) -> Iterator[Float32[Tensor, "t c h w"]]:
-        """Read every n-th clip of the table, n such that `count` or a few more are read: all, if there are not more."""
-        for index in range(0, len(self), max(1, len(self) // count)):
-            yield self[index].clip
+        """See `Clips`."""
+        return _spread(self, count)
+
+
+class JoinedClips:
+    """The clips of several records, one record after the other; of training, all views must be of one size."""
+
+    def __init__(self, parts: Sequence[Clips]) -> None:
+        """Join them.
+
+        Raises:
+            DataError: if their local windows differ in size.
+        """
+        windows = sorted({part.window for part in parts})
+        if len(windows) != 1:
+            raise DataError(f"clips with local windows of {windows} cells cannot be joined; draw them with one size")
+        self.window = windows[0]
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one clip."""
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self._parts[part][index - int(self._ends[part]) + len(self._parts[part])]
+
+    def spread(self, count: int) -> Iterator[Float32[Tensor, "t c h w"]]:
+        """See `Clips`; the clips may differ in size from record to record."""
+        return _spread(self, count)
+
+
+def _spread(clips: Clips, count: int) -> Iterator[Float32[Tensor, "t c h w"]]:
+    for index in range(0, len(clips), max(1, len(clips) // count)):
+        yield clips[index].clip
 
 
 def epoch_batches(
-    dataset: ClipDataset, batch_size: int, steps: int, seed: int, epoch: int, *, rank: int = 0, world_size: int = 1
+    dataset: Clips, batch_size: int, steps: int, seed: int, epoch: int, *, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:
     """Yield `steps` batches of an epoch: clips in random order, all of them before any comes again.
 
@@ -99,7 +152,7 @@ def epoch_batches(
     yield from read_ahead(partial(read_batch, dataset, batch) for batch in batches.tolist())
 
 
-def read_batch(dataset: ClipDataset, indices: list[int]) -> Batch:
+def read_batch(dataset: Clips, indices: list[int]) -> Batch:
     """Read several clips."""
     samples = [dataset[index] for index in indices]
     return Batch(torch.stack([s.clip for s in samples]), torch.stack([s.windows for s in samples]))

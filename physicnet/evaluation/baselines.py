@@ -1,21 +1,17 @@
-"""The forecasts to beat: persistence, climatology and two kinds of optical-flow advection.
+"""The forecasts to beat that ask for nothing: persistence, climatology, their anomalies and optical-flow advection.
 
 All obey the model's interface. What was not observed is completed by one rule for all of them (`last_frame`), so that
-every one says something wherever the truth can be scored. The settings of the advections are those that came out best
+every one says something wherever the truth can be scored. The settings of the advection are those that came out best
 on the training and validation frames of the bundled radar sample; `benchmarks/README.md` has the numbers.
 """
 
-import contextlib
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Int64
 
 from physicnet.calendar import Times, date_number, hour_of_day
-from physicnet.config import ConfigError
 from physicnet.cycles import DAYS_FOR_HOURS, HOURS
 from physicnet.evaluation.extrapolation import (
     carry,
@@ -25,15 +21,13 @@ from physicnet.evaluation.extrapolation import (
     nearest_observed,
     trajectories,
 )
-from physicnet.fields import DataError, Field
-from physicnet.model.forecaster import Forecaster
+from physicnet.fields import DataError, Field, frames_per_block
 from physicnet.normalization import Normalizer
 
 Frame = Float32[np.ndarray, "c h w"]
 Frames = Float32[np.ndarray, "k c h w"]
 
 BLOCK_BYTES = 32 * 2**20  # of frames in memory while the climatology is fitted
-DECLUSTERING = 5  # cells within which sparse vectors of Lucas-Kanade are merged into one; pysteps' default is 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +84,7 @@ def _hourly_sums(
 
 def _blocks(record: Field, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     _, channels, height, width = record.shape
-    size = max(1, BLOCK_BYTES // (4 * channels * height * width))
+    size = frames_per_block(4 * channels * height * width, BLOCK_BYTES)
     for start, stop in ranges:
         for first in range(start, stop, size):
             yield first, min(first + size, stop)
@@ -154,61 +148,3 @@ class Advection:
             displacements = trajectories(flow_between(*pair), num_leads)
             channels.append(np.stack([carry(frame, displacement) for displacement in displacements]))
         return np.stack(channels, axis=1).astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class LucasKanade:
-    """The last frame carried along pysteps' Lucas-Kanade motion field by pysteps' semi-Lagrangian extrapolation.
-
-    Raises:
-        ConfigError: at once if pysteps, or OpenCV that its motion field needs, is not installed.
-    """
-
-    name = "lucas_kanade"
-
-    normalizer: Normalizer
-    mean: Frame
-
-    def __post_init__(self) -> None:
-        pysteps_methods()
-
-    def forecast(self, past: Field, num_leads: int) -> Frames:
-        """Extrapolate the last frame along the motion of all past frames."""
-        motion, extrapolate = pysteps_methods()
-        images = flow_images(past, self.normalizer)
-        channels = []
-        for channel, frame in enumerate(last_frame(past, self.mean)):
-            velocity = motion(images[:, channel], decl_scale=DECLUSTERING)
-            frames = extrapolate(frame.astype(np.float64), velocity, num_leads, map_coordinates_mode="nearest")
-            channels.append(frames)
-        return np.stack(channels, axis=1).astype(np.float32)
-
-
-def pysteps_methods() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return pysteps' Lucas-Kanade motion field and its semi-Lagrangian extrapolation.
-
-    Raises:
-        ConfigError: if pysteps, or OpenCV that the motion field needs, is not installed.
-    """
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pysteps prints where its settings are
-            import cv2  # noqa: F401
-            from pysteps import extrapolation, motion
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the baseline lucas_kanade needs {error.name}, which is not installed: run "
-            "pip install -e '.[baselines]', or take lucas_kanade out of evaluate.baselines in params.yaml"
-        ) from error
-    return motion.get_method("LK"), extrapolation.get_method("semilagrangian")
-
-
-def build_baselines(names: Iterable[str], climatology: Climatology, normalizer: Normalizer) -> list[Forecaster]:
-    """Build the named baselines; persistence is always the first, since skill is measured against it."""
-    builders: dict[str, Callable[[], Forecaster]] = {
-        "persistence": lambda: Persistence(climatology.mean),
-        "climatology": lambda: climatology,
-        "persistent_anomaly": lambda: PersistentAnomaly(climatology),
-        "advection": lambda: Advection(normalizer, climatology.mean),
-        "lucas_kanade": lambda: LucasKanade(normalizer, climatology.mean),
-    }
-    return [builders[name]() for name in dict.fromkeys(["persistence", *names])]

@@ -6,11 +6,21 @@ import pandas as pd
 
 TITLES = {
     "physicnet": "PhysicNet",
+    "physicnet_sharp": "PhysicNet, sharp",
     "persistence": "Persistence",
     "climatology": "Climatology",
     "persistent_anomaly": "Persistent anomaly",
+    "damped_anomaly": "Damped anomaly",
+    "day_ago": "24 hours ago",
+    "eof_var": "EOF and VAR",
+    "local_linear": "Local linear",
     "advection": "Advection",
     "lucas_kanade": "Lucas–Kanade",
+    "s_prog": "S-PROG",
+    "anvil": "ANVIL",
+    "unet": "U-Net",
+    "convlstm": "ConvLSTM",
+    "simvp": "SimVP (gSTA)",
     "truth": "Observed",
 }
 

@@ -17,9 +17,10 @@ from rich.progress import track
 
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
 from physicnet.evaluation import pooling
-from physicnet.evaluation.baselines import Climatology, build_baselines
 from physicnet.evaluation.gallery import draw_codes, draw_gallery
+from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Case, Scoreboard, data_ranges, forecast_case
+from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.vocabulary import MANY, CodeStatistics
 from physicnet.fields import DataError, Field, written_whole
 from physicnet.model.forecaster import Forecaster
@@ -60,7 +61,7 @@ def evaluate(
     """Write `metrics` (means over leads) and the folder `results` (tables and figures).
 
     Raises:
-        DataError: if the test part holds no clip, or a forecast cannot be scored.
+        DataError: if the test part holds no clip, a baseline cannot be fitted, or a forecast cannot be scored.
         ConfigError: if a baseline is asked for whose package is not installed.
     """
     from physicnet.model.rollout import ModelForecaster  # here, so that baselines can be compared without torch
@@ -69,7 +70,7 @@ def evaluate(
     record = Field.open(fields)
     splits = json.loads(statistics.read_text(encoding="utf-8"))["splits"]
     normalizer = Normalizer.load(statistics, maps)
-    baselines = build_baselines(config.baselines, Climatology.fit(record, splits["train"]), normalizer)
+    baselines = build_baselines(config.baselines, TrainingPart(record, splits["train"], clip), normalizer)
     forecasters = [ModelForecaster.load(checkpoint, machine), *baselines]
     compare(forecasters, record, starts, normalizer, config, clip, metrics=metrics, results=results)
 

@@ -14,7 +14,7 @@ import physicnet
 from physicnet.checkpoint import MAPS, content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
-from physicnet.data.dataset import ClipDataset
+from physicnet.data.dataset import ClipDataset, Clips
 from physicnet.data.spacing import Spacing, spacing_of
 from physicnet.fields import Field
 from physicnet.model.build import build
@@ -26,8 +26,8 @@ from physicnet.normalization import Normalizer
 class Inputs:
     """The clips of both parts, the standardisation that made them, and the steps of their clock and grid."""
 
-    clips: ClipDataset
-    validation: ClipDataset
+    clips: Clips
+    validation: Clips
     normalizer: Normalizer
     step_seconds: float
     grid: list[Spacing]  # of rows, of columns

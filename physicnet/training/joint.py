@@ -1,19 +1,18 @@
 """Stage 5: joint training of both levels, experts and codebook, from the pretrained codebook or an earlier model on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig, TrainConfig
-from physicnet.data.dataset import Batch, ClipDataset
+from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
 from physicnet.model.flow import roughness
@@ -23,7 +22,7 @@ from physicnet.normalization import Normalizer
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import mirror, of_one, prediction_error, rescale, split_missing
+from physicnet.training.losses import augmented, of_one, prediction_error, split_missing
 from physicnet.training.memory import fit_memory
 from physicnet.training.start import freeze_all_but_fusion, warm_start
 
@@ -39,7 +38,7 @@ class Joint:
         config: TrainConfig,
         clip: ClipConfig,
         normalizer: Normalizer,
-        validation: ClipDataset,
+        validation: Clips,
         on: Machine,
     ) -> None:
         self.model = model
@@ -53,20 +52,11 @@ class Joint:
 
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
-        rng = np.random.default_rng([self._config.seed, step])
-        if self._config.mirror:
-            batch = mirror(batch, int(rng.integers(8)), self.model.window)
-        if self._config.rescale > 1:
-            batch = rescale(batch, self._normalizer, self._factors(rng, len(batch.clip)))
+        batch = augmented(batch, step, self._config, self._normalizer, self.model.window, self._machine)
         prediction, truth, observed = self._forecast(self.model, batch)
         self._codes.add(*prediction.codes)
         self._limited.append(prediction.limited.mean())
         return joint_terms(prediction, truth, observed * prediction.inside, self._config, self._machine.mean)
-
-    def _factors(self, rng: np.random.Generator, share: int) -> Float64[np.ndarray, " b"]:
-        """What the clips of this process are multiplied by: its share of what is drawn for the whole batch."""
-        factors = self._config.rescale ** rng.uniform(-1, 1, share * self._machine.processes)
-        return factors[share * self._machine.rank :][:share]
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook, and the share of the cells that were held back within their limits."""
@@ -125,6 +115,32 @@ def joint_terms(
     }
 
 
+def begin(
+    inputs: Inputs,
+    config: TrainConfig,
+    clip: ClipConfig,
+    model: ModelConfig,
+    pretrained: Mapping[str, Tensor],
+    on: Machine,
+) -> Joint:
+    """The task with a model that has the pretrained part, or all of an earlier model, and a memory fitted to the clips.
+
+    Raises:
+        CheckpointError: if the pretrained part is of a model of another size, or the checkpoint of `config.init_from`
+            is not the one meant or does not agree with data and parameters.
+    """
+    net = inputs.build(model, clip)
+    if config.init_from is None:
+        load_pretrained(net, pretrained)
+    else:
+        _tell(warm_start(net, config.init_from, inputs.metadata(model, clip)), on)
+    net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
+    if config.learns == "fusion":
+        freeze_all_but_fusion(net)
+    net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
+    return Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
+
+
 def train(
     config: TrainConfig,
     clip: ClipConfig,
@@ -150,21 +166,13 @@ def train(
     inputs = Inputs.read(normalized, statistics, maps, crops, cache_mib=machine_config.cache_mib)
     sections = {"train": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
-        net, metadata = inputs.build(model, clip), inputs.metadata(model, clip)
-        if config.init_from is None:
-            load_pretrained(net, load_checkpoint(codebook).tensors)
-        else:
-            _tell(warm_start(net, config.init_from, metadata), on)
-        net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in)
-        if config.learns == "fusion":
-            freeze_all_but_fusion(net)
-        net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)
-        task = Joint(net, config, clip, inputs.normalizer, inputs.validation, on)
+        task = begin(inputs, config, clip, model, load_checkpoint(codebook).tensors, on)
         key = key_of(sections, [normalized, statistics, maps, crops, codebook])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:
             write_history(history, fitted)
-            save_checkpoint(checkpoint, fitted.weights | inputs.maps(), metadata | {"best_epoch": fitted.best_epoch})
+            metadata = inputs.metadata(model, clip) | {"best_epoch": fitted.best_epoch}
+            save_checkpoint(checkpoint, fitted.weights | inputs.maps(), metadata)
             finish(resume)
 
 

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import TrainingConfig
-from physicnet.data.dataset import Batch, ClipDataset, epoch_batches
+from physicnet.data.dataset import Batch, Clips, epoch_batches
 from physicnet.fields import written_whole
 from physicnet.machine import Machine
 
@@ -73,7 +73,7 @@ class Fitted(NamedTuple):
 
 def fit(
     task: Task,
-    dataset: ClipDataset,
+    dataset: Clips,
     config: TrainingConfig,
     *,
     machine: Machine,
@@ -150,7 +150,7 @@ def finish(resume: Path) -> None:
 
 def _train_epoch(
     task: Task,
-    dataset: ClipDataset,
+    dataset: Clips,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
     averaged: AveragedModel,

@@ -18,7 +18,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from physicnet.config import TrainConfig
 from physicnet.data.dataset import Batch
+from physicnet.machine import Machine
 from physicnet.normalization import Normalizer
 
 
@@ -49,6 +51,20 @@ def split_missing(clip: Float[Tensor, "b t c h w"]) -> tuple[Float[Tensor, "b t 
     """Values with 0 for missing ones, and 1 where a value was observed: missing values enter as a mask alone."""
     observed = clip.isfinite()
     return torch.where(observed, clip, 0.0), observed.to(clip)
+
+
+def augmented(batch: Batch, step: int, config: TrainConfig, normalizer: Normalizer, window: int, on: Machine) -> Batch:
+    """The clips as a step sees them: mirrored and rescaled as the parameters ask, by draws of the seed and the step.
+
+    Of the factors that are drawn for a batch, each process takes those of its share of the clips.
+    """
+    rng = np.random.default_rng([config.seed, step])
+    if config.mirror:
+        batch = mirror(batch, int(rng.integers(8)), window)
+    if config.rescale > 1:
+        factors = config.rescale ** rng.uniform(-1, 1, (on.processes, len(batch.clip)))
+        batch = rescale(batch, normalizer, factors[on.rank])
+    return batch
 
 
 def mirror(batch: Batch, turn: int, window: int) -> Batch:

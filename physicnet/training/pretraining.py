@@ -10,7 +10,7 @@ from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import save_checkpoint
 from physicnet.config import ClipConfig, CodebookConfig, MachineConfig, ModelConfig
-from physicnet.data.dataset import Batch, ClipDataset
+from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import Autoencoder, Decoder, Reconstruction, pretrained_part
 from physicnet.model.physicnet import PhysicNet
@@ -23,9 +23,7 @@ from physicnet.training.losses import of_one, split_missing
 class Pretraining:
     """The task: say the present in codes, so that it can be decoded."""
 
-    def __init__(
-        self, model: Autoencoder, clip: ClipConfig, commitment: float, clips: ClipDataset, on: Machine
-    ) -> None:
+    def __init__(self, model: Autoencoder, clip: ClipConfig, commitment: float, clips: Clips, on: Machine) -> None:
         self.model = model
         self._frames_in = clip.frames_in
         self._commitment = commitment
@@ -97,16 +95,21 @@ def pretrain(
     inputs = Inputs.read(normalized, statistics, maps, crops, cache_mib=machine_config.cache_mib)
     sections = {"codebook": config, "clip": clip, "model": model, "machine": machine_config}
     with machine(machine_config) as on:
-        autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model)
-        autoencoder = convert_conv2d_weight_memory_format(autoencoder.to(on.device), torch.channels_last)
-        task = Pretraining(autoencoder, clip, config.commitment, inputs.validation, on)
+        task = begin(inputs, config, clip, model, on)
         key = key_of(sections, [normalized, statistics, maps, crops])
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:
-            autoencoder.load_state_dict(fitted.weights)
+            task.model.load_state_dict(fitted.weights)
             write_history(history, fitted)
-            save_checkpoint(codebook, pretrained_part(autoencoder.net), inputs.metadata(model, clip))
+            save_checkpoint(codebook, pretrained_part(task.model.net), inputs.metadata(model, clip))
             finish(resume)
+
+
+def begin(inputs: Inputs, config: CodebookConfig, clip: ClipConfig, model: ModelConfig, on: Machine) -> Pretraining:
+    """The task with an untrained model."""
+    autoencoder = _autoencoder(inputs.build(model, clip), config, clip, model)
+    autoencoder = convert_conv2d_weight_memory_format(autoencoder.to(on.device), torch.channels_last)
+    return Pretraining(autoencoder, clip, config.commitment, inputs.validation, on)
 
 
 def _autoencoder(net: PhysicNet, config: CodebookConfig, clip: ClipConfig, model: ModelConfig) -> Autoencoder:

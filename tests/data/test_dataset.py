@@ -13,7 +13,7 @@ from waiting import wait_until
 
 from physicnet.data.cache import CachedWindows
 from physicnet.data.crops import COLUMNS
-from physicnet.data.dataset import AHEAD, ClipDataset, epoch_batches, read_ahead
+from physicnet.data.dataset import AHEAD, ClipDataset, JoinedClips, epoch_batches, read_ahead
 from physicnet.fields import DataError, Field
 
 
@@ -59,6 +59,26 @@ def test_clips_are_spread_evenly(paths: tuple[CachedWindows, Path]) -> None:
         assert len(found) >= min(count, len(dataset))
         for number, clip in enumerate(found):
             torch.testing.assert_close(clip, dataset[number * every].clip, equal_nan=True)
+
+
+def test_joined_clips_are_those_of_each_part_in_turn(paths: tuple[CachedWindows, Path]) -> None:
+    one, other = (ClipDataset(*paths, "train") for _ in range(2))
+    other._views = other._views[1:4]
+    joined = JoinedClips([other, one, other])
+    assert (len(other), len(joined)) == (3, 12)
+    assert joined.window == one.window
+    expected = [part[index] for part in (other, one, other) for index in range(len(part))]
+    for index, sample in enumerate(expected):
+        np.testing.assert_array_equal(joined[index].clip, sample.clip)
+        np.testing.assert_array_equal(joined[index].windows, sample.windows)
+    assert len(list(joined.spread(4))) == 4
+
+
+def test_clips_with_windows_of_several_sizes_cannot_be_joined(paths: tuple[CachedWindows, Path]) -> None:
+    one, other = (ClipDataset(*paths, "train") for _ in range(2))
+    other.window = one.window + 1
+    with pytest.raises(DataError, match=rf"local windows of \[{one.window}, {one.window + 1}\] cells cannot be joined"):
+        JoinedClips([one, other])
 
 
 def test_a_split_without_clips_is_named(paths: tuple[CachedWindows, Path]) -> None:

@@ -302,7 +302,7 @@ def test_another_calendar_goes_through_to_the_normalised_record(raw: Path) -> No
         raw_dataset(40).assign_coords(time=days).isel(time=part).to_netcdf(raw / f"{name}.nc")
     field, catalogue = run(raw)
     paths = {name: raw.parent / name for name in ("normalized", "statistics", "maps")}
-    normalize(normalize_config(), clip_config(), fields=raw.parent / "fields.zarr", **paths)
+    normalize(normalize_config(), clip_config(), ingest_config(), fields=raw.parent / "fields.zarr", **paths)
     normalized = Field.open(paths["normalized"])
     assert field.times.tolist() == days.tolist()
     assert normalized.times.tolist() == days[: normalized.shape[0]].tolist()

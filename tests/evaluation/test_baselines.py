@@ -1,22 +1,15 @@
-import builtins
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import cftime
 import numpy as np
 import pytest
 from moving import blob
 
-from physicnet.config import ConfigError
 from physicnet.evaluation.baselines import (
     Advection,
     Climatology,
-    LucasKanade,
     Persistence,
     PersistentAnomaly,
-    build_baselines,
-    pysteps_methods,
 )
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer
@@ -59,43 +52,6 @@ def test_advection_is_finite_and_keeps_what_is_inside_when_half_the_frame_is_not
     assert rmse(forecast[:, 0][seen], values[4:][seen]) < 0.4 * rmse(
         np.repeat(values[3:4], 4, 0)[seen], values[4:][seen]
     )
-
-
-def test_lucas_kanade_goes_on_with_a_known_motion(moving_blob: Field, normalizer: Normalizer) -> None:
-    pytest.importorskip("pysteps")
-    pytest.importorskip("cv2")
-    truth = moving_blob.frames(4, 8)
-    mean = zero_mean(moving_blob)
-    forecast = LucasKanade(normalizer, mean).forecast(moving_blob.isel(0, 4), 4)
-    stays = Persistence(mean).forecast(moving_blob.isel(0, 4), 4)
-    assert np.isfinite(forecast).all()
-    assert rmse(forecast, truth) < 0.5 * rmse(stays, truth)
-
-
-@pytest.mark.parametrize("missing", ["pysteps", "cv2"])
-def test_lucas_kanade_names_the_package_it_lacks_and_the_remedy(
-    missing: str, normalizer: Normalizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if missing == "pysteps":  # else OpenCV would be looked for first
-        monkeypatch.setitem(sys.modules, "cv2", sys)
-    original = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.partition(".")[0] == missing:
-            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
-        return original(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=rf"needs {missing}.*pip install -e '.\[baselines\]'"):
-        LucasKanade(normalizer, np.zeros((1, 2, 2), np.float32))
-
-
-def test_pysteps_says_nothing_while_it_is_imported(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("cv2")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pysteps"]:
-        del sys.modules[name]
-    pysteps_methods()
-    assert capsys.readouterr().out == ""
 
 
 def test_climatology_is_the_mean_of_the_training_ranges_alone(field_of: Callable[..., Field]) -> None:
@@ -165,13 +121,3 @@ def test_blocks_of_frames_change_nothing(field_of: Callable[..., Field], monkeyp
     whole = Climatology.fit(field, [[0, 3], [4, 7]])
     monkeypatch.setattr("physicnet.evaluation.baselines.BLOCK_BYTES", 4 * 12 * 2)
     assert Climatology.fit(field, [[0, 3], [4, 7]]).mean == pytest.approx(whole.mean)
-
-
-def test_persistence_is_always_among_the_baselines_and_each_comes_once(
-    moving_blob: Field, normalizer: Normalizer
-) -> None:
-    climatology = Climatology.fit(moving_blob, [[0, 4]])
-    names = [
-        model.name for model in build_baselines(["advection", "climatology", "advection"], climatology, normalizer)
-    ]
-    assert names == ["persistence", "advection", "climatology"]

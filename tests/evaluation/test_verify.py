@@ -8,7 +8,8 @@ import xarray as xr
 from safetensors.numpy import save_file
 
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
-from physicnet.evaluation.baselines import Climatology, build_baselines
+from physicnet.evaluation.rivals import build_baselines
+from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import compare, evaluate, read_starts
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer, Standardization
@@ -166,7 +167,7 @@ def test_a_test_part_without_clips_is_refused_with_the_remedy(tmp_path: Path) ->
 def test_a_model_that_says_nothing_fails_and_writes_nothing(
     moving_blob: Field, normalizer: Normalizer, tmp_path: Path
 ) -> None:
-    baselines = build_baselines([], Climatology.fit(moving_blob, [[0, 4]]), normalizer)
+    baselines = build_baselines([], TrainingPart(moving_blob, [[0, 4]], CLIP), normalizer)
     paths = {"metrics": tmp_path / "metrics.json", "results": tmp_path / "results"}
     with pytest.raises(DataError, match=r"physicnet .* is not a number in 8640 cells"):
         compare([Stub(moving_blob, np.nan), *baselines], moving_blob, [4], normalizer, CONFIG, CLIP, **paths)
@@ -183,7 +184,7 @@ def test_every_variable_has_its_scores_and_figures(tmp_path: Path) -> None:
     record = Field(xr.Dataset(variables, coords={"time": times}))
     normalizer = Normalizer(tuple(Standardization(name, (), 0.5, 0.3) for name in ("u", "t")))
     config = CONFIG.model_copy(update={"thresholds": {"u": [0.5], "t": []}, "baselines": ["advection"]})
-    baselines = build_baselines(config.baselines, Climatology.fit(record, [[0, 3]]), normalizer)
+    baselines = build_baselines(config.baselines, TrainingPart(record, [[0, 3]], CLIP), normalizer)
     results = tmp_path / "results"
     compare(baselines, record, [3], normalizer, config, CLIP, metrics=tmp_path / "metrics.json", results=results)
     figures = {path.stem for path in (results / "figures").iterdir()}

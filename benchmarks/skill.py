@@ -1,0 +1,201 @@
+"""Which model forecasts best? PhysicNet, learned peers and classical methods on the same data, by the same scores.
+
+    python benchmarks/skill.py temperature --seeds 3 --minutes 10
+    python benchmarks/skill.py knmi --seeds 3 --minutes 10
+    python benchmarks/skill.py radar --seeds 3 --minutes 10 --data FOLDER    # of the FMI events: see skill_data.py
+
+PhysicNet, U-Net, ConvLSTM and SimVP (gSTA) train on the same clips and masks, with the same augmentation, loss, batches
+and budget, and keep the weights that validate best. Then all, learned, fitted or neither, forecast from the same
+origins and are scored where the truth was observed. Training events never hold a frame that tests; what classical
+methods choose, they choose on training frames.
+
+Trained models and sums of scores stay in .physicnet/benchmarks/skill/: an interrupted command goes on where it was, and
+a second one prints what is there. `--only NAME` works on some models alone; tables and figure show all that is done.
+Needs the extra for radar: pip install -e '.[baselines]'. Writes docs/results/skill_DATASET.csv (every model, seed, lead
+and score), skill_DATASET_pairs.csv (intervals, paired with PhysicNet) and skill_DATASET.png.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import skill_results
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from skill_data import FOLDER, Prepared, prepare
+from skill_training import Budget, Trained, key, peers, train
+
+import physicnet
+from physicnet.checkpoint import content_hash
+from physicnet.config import MachineConfig
+from physicnet.evaluation.rivals import build_baselines
+from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
+from physicnet.fields import DataError, written_whole
+from physicnet.model.forecaster import Forecaster
+from physicnet.model.sharp import Sharp
+
+console = Console(stderr=True)
+
+
+def main(
+    dataset: Annotated[Literal["radar", "temperature", "knmi"], typer.Argument(help="what to train and test on")],
+    data: Annotated[Path | None, typer.Option(help="folder of the FMI events, for radar")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="trainings of each learned model")] = 3,
+    minutes: Annotated[float, typer.Option(min=0.0, help="of training steps, for each")] = 10.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="training steps instead of minutes")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a model to work on; may be given several times")] = None,
+    learning_rate: Annotated[float, typer.Option(help="highest, of the peers")] = 1e-3,
+    device: Annotated[str | None, typer.Option(help="in place of machine.device of params.yaml")] = None,
+    results: Annotated[Path, typer.Option(help="folder to write to")] = Path("docs/results"),
+) -> None:
+    """Train and score what is not done yet; print and write everything that is."""
+    prepared = _on(prepare(dataset, data), device)
+    budget = Budget(minutes, steps, learning_rate)
+    _check(only, ["physicnet", *peers(prepared), *prepared.baselines])
+    learned = {
+        (name, seed): FOLDER / dataset / f"{name}-{seed}-{key(name, seed, prepared, budget)}"
+        for seed in range(seeds)
+        for name in ("physicnet", *peers(prepared))
+    }
+    for (name, seed), folder in learned.items():
+        if only is None or name in only:
+            _score_learned(name, seed, prepared, budget, folder)
+    classical = {name: FOLDER / dataset / f"{name}-{_classical_key(prepared)}" for name in prepared.baselines}
+    for name, folder in classical.items():
+        if name == "persistence" or only is None or name in only:
+            _score_classical(name, prepared, folder)
+    folders = [*learned.values(), *classical.values()]
+    done = pd.concat([pd.read_csv(f / "sums.csv") for f in folders if (f / "sums.csv").is_file()], ignore_index=True)
+    _report(done, dataset, prepared, budget, results)
+
+
+def _on(prepared: Prepared, device: str | None) -> Prepared:
+    machine: MachineConfig = prepared.params.machine
+    torch.set_num_threads(machine.num_threads)
+    if device is None:
+        return prepared
+    params = prepared.params.model_copy(update={"machine": machine.model_copy(update={"device": device})})
+    return replace(prepared, params=params)
+
+
+def _check(only: list[str] | None, known: list[str]) -> None:
+    unknown = sorted(set(only or ()) - set(known))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: no such model; there are {', '.join(known)}")
+
+
+def _score_learned(name: str, seed: int, prepared: Prepared, budget: Budget, folder: Path) -> None:
+    if (folder / "sums.csv").is_file():
+        return
+    console.print(f"{name}, seed {seed}")
+    trained: Trained = train(name, seed, prepared, budget, folder)
+    extra = {
+        "parameters": trained.parameters,
+        "steps": trained.steps,
+        "train_seconds": trained.seconds,
+        "validation_loss": trained.validation_loss,
+    }
+    forecasters = [trained.forecaster, *([Sharp(trained.forecaster)] if name == "physicnet" else [])]
+    _keep(pd.concat(_sums(each, prepared) for each in forecasters).assign(seed=seed, **extra), prepared, folder)
+
+
+def _score_classical(name: str, prepared: Prepared, folder: Path) -> None:
+    if (folder / "sums.csv").is_file():
+        return
+    console.print(name)
+    started = time.perf_counter()
+    model = build_baselines([name], prepared.training, prepared.inputs.normalizer)[-1]
+    extra = {"parameters": 0, "steps": 0, "train_seconds": time.perf_counter() - started, "validation_loss": np.nan}
+    _keep(_sums(model, prepared).assign(seed=0, **extra), prepared, folder)
+
+
+def _sums(forecaster: Forecaster, prepared: Prepared) -> pd.DataFrame:
+    """Forecast from every origin and return the sums of each, with the mean time of a forecast."""
+    scoreboard = Scoreboard(prepared.params.evaluate, data_ranges(prepared.inputs.normalizer))
+    seconds = 0.0
+    for start in track(prepared.starts, f"forecasts of {forecaster.name}", console=console):
+        started = time.perf_counter()
+        case = forecast_case([forecaster], prepared.record, start, prepared.params.clip)
+        seconds += time.perf_counter() - started
+        scoreboard.add(case)
+    return scoreboard.sums().assign(forecast_seconds=seconds / len(prepared.starts))
+
+
+def _keep(sums: pd.DataFrame, prepared: Prepared, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / "sums.csv") as partial:
+        sums.assign(machine=_machine(prepared.params.machine)).to_csv(partial, index=False)
+
+
+def _classical_key(prepared: Prepared) -> str:
+    """Hash of the data and of the code that fits, forecasts and scores; one for all, for they are quick."""
+    package = Path(physicnet.__path__[0])
+    files = [*prepared.files, *sorted((package / "evaluation").glob("*.py")), package / "metrics.py"]
+    content = [
+        *(content_hash(file) for file in files),
+        prepared.params.evaluate.model_dump_json(),
+        repr(prepared.starts),
+    ]
+    return sha256("".join(content).encode()).hexdigest()[:16]
+
+
+def _machine(config: MachineConfig) -> str:
+    if config.device.startswith("cuda"):
+        return torch.cuda.get_device_name(config.device)
+    return f"{_processor()}, {config.num_threads} threads of {os.cpu_count()}"
+
+
+def _processor() -> str:
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.is_file():
+        yield from path.read_text(encoding="utf-8").splitlines()
+
+
+EXTRA = ["parameters", "steps", "train_seconds", "validation_loss", "forecast_seconds", "machine"]
+
+
+def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget, results: Path) -> None:
+    config = prepared.params.evaluate
+    extra = done.groupby(["model", "seed"], sort=False)[EXTRA].first().reset_index()
+    sums = done.drop(columns=EXTRA)
+    scores = skill_results.per_seed(sums, config).merge(extra, on=["model", "seed"])
+    compared = skill_results.pairs(sums, config)
+    skill_results.write(scores, results / f"skill_{dataset}.csv")
+    skill_results.write(compared, results / f"skill_{dataset}_pairs.csv")
+    length = f"{budget.minutes:g} minutes" if budget.steps is None else f"{budget.steps} steps"
+    title = f"{dataset}: {len(prepared.starts)} forecasts, {length} of training, seeds: {sums['seed'].nunique()}"
+    skill_results.draw(scores, results / f"skill_{dataset}.png", title)
+    skill_results.show(sums, compared, config, Console())
+    shown = (
+        extra.groupby("model", sort=False)[EXTRA[:-1]]
+        .mean()
+        .round(1)
+        .rename(columns=lambda name: name.replace("_", " "))
+    )
+    Console().print(shown.to_string(), markup=False)
+    print(
+        f"Every lead, score and seed: {results}/skill_{dataset}.csv, skill_{dataset}_pairs.csv and skill_{dataset}.png"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except DataError as error:
+        console.print(f"Error: {error}", markup=False, soft_wrap=True)
+        raise SystemExit(1) from None

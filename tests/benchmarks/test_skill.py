@@ -1,0 +1,139 @@
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import skill_data
+import skill_results
+import xarray as xr
+import yaml
+from rich.console import Console
+
+from physicnet.config import EvaluateConfig, Params
+from physicnet.fields import DataError, Field
+from physicnet.metrics import error_sums, event_sums
+
+ROOT = Path(__file__).parents[2]
+CONFIG = EvaluateConfig(baselines=[], thresholds={"rain": [1.0]}, fss_scale=3, bootstrap_samples=200, seed=0)
+
+
+def reflectivities(path: Path) -> Path:
+    values = np.float32([[[-32.0, 7.0, 23.0], [40.0, np.nan, 0.0]]])
+    coordinates = {"time": np.array(["2017-05-09"], "datetime64[ns]"), "y": [0.0, 1000.0], "x": [0.0, 1000.0, 2000.0]}
+    attributes = {"units": "dBZ", "grid_mapping": "crs"}
+    variables = {"reflectivity": (("time", "y", "x"), values, attributes), "crs": ((), np.int32(0), {"proj4": "here"})}
+    xr.Dataset(variables, coordinates, {"institution": "FMI", "licence": "CC BY 4.0"}).to_netcdf(path)
+    return path
+
+
+def test_reflectivities_become_the_rates_of_the_stated_relation(tmp_path: Path) -> None:
+    skill_data.write_rates(reflectivities(tmp_path / "dbz.nc"), tmp_path / "rates.nc")
+    with xr.open_dataset(tmp_path / "rates.nc") as dataset:
+        found = dataset["rain_rate"].values[0]
+        assert dataset["rain_rate"].attrs["units"] == "mm h-1"
+        assert "crs" in dataset.variables
+        assert "FMI, CC BY 4.0" in dataset.attrs["source"]
+    by_hand = [[0.0, 0.0, (10**2.3 / 223) ** (1 / 1.53)], [(10**4 / 223) ** (1 / 1.53), np.nan, 0.0]]
+    np.testing.assert_allclose(found, by_hand, atol=0.006)  # 7 dBZ are 0.08 mm/h, below what counts as rain
+
+
+def test_the_radar_set_asks_for_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(DataError, match=r"radar needs the folder with radar_fmi_20160928\.nc, .*--data FOLDER"):
+        skill_data.prepare("radar", None)
+    with pytest.raises(DataError, match=r"radar_fmi_20170509\.nc: no such file; --data must name"):
+        skill_data.prepare("radar", tmp_path)
+
+
+def test_temperature_differs_from_the_parameters_as_the_makefile_says() -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = Params.model_validate(skill_data._changed(content, skill_data.TEMPERATURE))
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").partition("TEMPERATURE := ")[2].partition("\n\n")[0]
+    settings = [line.strip(" \\'").removeprefix("-S '") for line in lines.splitlines() if "-S" in line]
+    changed = dict(setting.lstrip("+").split("=", 1) for setting in settings if not setting.startswith("~"))
+    for dotted, text in changed.items():
+        if dotted == "evaluate.baselines":  # the benchmark has its own
+            continue
+        found = params.model_dump()
+        for name in dotted.split("."):
+            found = found[name]
+        expected = yaml.safe_load(text)
+        if dotted == "ingest.variables":
+            found = [variable | {"channel": None} for variable in found]
+        assert found == expected, dotted
+
+
+def rain(values: np.ndarray) -> Field:
+    times = np.datetime64("2020-01-01", "ns") + np.arange(len(values)) * np.timedelta64(5, "m")
+    variable = (("time", "y", "x"), values.astype(np.float32), {"units": "mm h-1"})
+    return Field(xr.Dataset({"rain_rate": variable}, coords={"time": times}))
+
+
+def test_one_normalisation_is_fitted_to_the_training_frames_of_both_records() -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.gamma(0.5, 2.0, (6, 4, 5)), rng.gamma(0.5, 3.0, (9, 7, 3))
+    one[2, 1] = np.nan
+    params = Params.model_validate(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    parts = {"one": (rain(one), [[0, 4]]), "two": (rain(two), [[1, 3], [5, 9]])}
+    (channel,) = skill_data.pooled_normalizer(parts, params).channels
+    seen = np.concatenate([one[:4].ravel(), two[[1, 2, 5, 6, 7, 8]].ravel()]) ** 0.8
+    assert channel.mean == pytest.approx(np.nanmean(seen), rel=1e-5)
+    assert channel.std == pytest.approx(np.nanstd(seen), rel=1e-5)
+
+
+def sums(errors: dict[tuple[str, int], float], origins: int = 12) -> pd.DataFrame:
+    """Sums of forecasts that are wrong by so much everywhere, times a noise that the models of one origin share."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for origin in range(origins):
+        truth, strength = rng.random((2, 5, 6)) * 2, rng.uniform(0.5, 2)
+        for (model, seed), error in errors.items():
+            forecast = truth + error * strength
+            counts = error_sums(forecast, truth) | {
+                f"{name}_1": count for name, count in event_sums(forecast, truth, 1.0).items()
+            }
+            where = {"model": model, "seed": seed, "origin": origin, "time": str(origin), "variable": "rain"}
+            lead = {"units": "mm h-1", "lead": [1, 2], "lead_minutes": [5.0, 10.0]}
+            zero = dict.fromkeys(("similarity", "similarity_cells", "small_scale", "small_scale_truth"), 1.0)
+            fractions = {"fraction_error_1": 0.0, "fraction_reference_1": 1.0}
+            rows.append(pd.DataFrame(where | lead | counts | zero | fractions))
+    return pd.concat(rows, ignore_index=True)
+
+
+ERRORS = {("physicnet", 0): 0.1, ("physicnet", 1): 0.2, ("unet", 0): 0.4, ("persistence", 0): 0.5}
+
+
+def test_errors_are_compared_as_ratios_of_means_over_seeds_and_paired_noise_cancels() -> None:
+    found = skill_results.pairs(sums(ERRORS), CONFIG).set_index(["rival", "score", "lead"])
+    assert found.loc[("unet", "mae", 1), "value"] == pytest.approx(0.15 / 0.4, rel=1e-5)
+    assert found.loc[("unet", "rmse", 2), "value"] == pytest.approx(np.sqrt((0.01 + 0.04) / 2) / 0.4, rel=1e-5)
+    for end in ("low", "high"):
+        assert found.loc[("unet", "mae", 1), end] == pytest.approx(0.15 / 0.4, rel=1e-5)
+    assert set(found.index.get_level_values("rival")) == {"unet", "persistence"}
+
+
+def test_csi_is_compared_as_a_difference_within_an_interval_that_holds_it() -> None:
+    table = sums(ERRORS)
+    found = skill_results.pairs(table, CONFIG).set_index(["rival", "score", "lead"]).loc[("unet", "csi_1", 1)]
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["low"] < found["high"]
+    assert found["value"] > 0
+
+
+def test_every_seed_has_its_scores_beside_persistence() -> None:
+    scores = skill_results.per_seed(sums(ERRORS), CONFIG)
+    assert scores.groupby(["model", "seed"]).size().to_dict() == dict.fromkeys(ERRORS, 2)
+    ours = scores[scores["model"] == "physicnet"].set_index(["seed", "lead"])
+    assert ours.loc[(1, 1), "mae"] == pytest.approx(ours.loc[(0, 1), "mae"] * 2, rel=1e-5)
+    assert ours.loc[(0, 1), "skill"] == pytest.approx(1 - 0.2**2, rel=1e-5)
+
+
+def test_tables_name_rivals_and_leads_and_the_figure_is_written(tmp_path: Path) -> None:
+    table, console = sums(ERRORS), Console(width=160, record=True, file=StringIO())
+    skill_results.show(table, skill_results.pairs(table, CONFIG), CONFIG, console)
+    text = console.export_text()
+    assert "MAE of PhysicNet as a share of the rival's" in text
+    assert "U-Net" in text
+    skill_results.draw(skill_results.per_seed(table, CONFIG), tmp_path / "skill.png", "title")
+    assert (tmp_path / "skill.png").stat().st_size > 10_000
