@@ -31,6 +31,7 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import typer
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from safetensors.numpy import save_file
@@ -219,29 +220,42 @@ def follow(record: Field, plan: list[Hour], workshop: Workshop) -> Iterator[pd.D
 
 
 def draw(scores: pd.DataFrame, budget: str) -> Figure:
-    """Draw the RMSE by lead in each hour, and below it what each model cost."""
+    """Draw a column per hour: the RMSE by lead, its share of advection's, and what each model cost."""
     numbers = sorted(scores["hour"].unique())
-    figure = Figure(figsize=(3.1 * len(numbers), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(numbers), squeeze=False, sharey="row", height_ratios=(3, 2))
-    for (upper, lower), number in zip(axes.T, numbers, strict=True):
+    figure = Figure(figsize=(3.1 * len(numbers) + 0.6, 7.2), layout="constrained")
+    axes = figure.subplots(3, len(numbers), squeeze=False, sharey="row", height_ratios=(3, 3, 2))
+    for column, number in zip(axes.T, numbers, strict=True):
         rows = scores[scores["hour"] == number]
-        for name, mine in rows.groupby("model", sort=False):
-            style = "--" if name in RIVALS else "-"
-            upper.plot(mine["lead_minutes"], mine["rmse"], style, color=COLOURS[str(name)], label=str(name))
         known, forecasts = rows[["known_frames", "forecasts"]].iloc[0]
-        upper.set(title=f"hour {number}: {known} frames known, {forecasts} forecasts", xlabel="lead (minutes)")
-        costs = rows.drop_duplicates("model").dropna(subset="cpu_seconds")
-        lower.barh(costs["model"], costs["cpu_seconds"], color=[COLOURS[name] for name in costs["model"]])
-        lower.invert_yaxis()
-        for index, seconds in enumerate(costs["cpu_seconds"]):
-            lower.annotate(f" {seconds:.0f} s", (seconds, index), va="center")
-        lower.set(xlabel="processor time to learn (s)")
-        lower.margins(x=0.25)
-    units = scores["units"].iloc[0]
-    axes[0, 0].set(ylabel=f"RMSE ({units})", ylim=(0, None))
-    axes[0, -1].legend()
+        column[0].set(title=f"hour {number}: {forecasts} forecasts,\n{known} frames known", ylim=(0, None))
+        _draw_errors(column[0], column[1], rows)
+        _draw_costs(column[2], rows)
+    axes[0, 0].set(ylabel=f"RMSE ({scores['units'].iloc[0]})")
+    axes[1, 0].set(ylabel="RMSE / advection's")
+    axes[0, -1].legend(fontsize="small")
     figure.suptitle(budget, x=0.01, ha="left", fontsize="medium")
     return figure
+
+
+def _draw_errors(absolute: Axes, relative: Axes, rows: pd.DataFrame) -> None:
+    rival = rows.loc[rows["model"] == "advection", "rmse"].to_numpy()
+    for name, mine in rows.groupby("model", sort=False):
+        look = {"color": COLOURS[str(name)], "ls": "--" if name in RIVALS else "-", "label": str(name)}
+        absolute.plot(mine["lead_minutes"], mine["rmse"], **look)
+        if name != "persistence":  # far above
+            relative.plot(mine["lead_minutes"], mine["rmse"] / rival, **look)
+    for axes in (absolute, relative):
+        axes.set(xlabel="lead (minutes)", xticks=range(0, int(rows["lead_minutes"].max()) + 1, 15))
+
+
+def _draw_costs(axes: Axes, rows: pd.DataFrame) -> None:
+    costs = rows.drop_duplicates("model").set_index("model")["cpu_seconds"].reindex(MODELS)
+    axes.barh(costs.index, costs, height=0.6, color=[COLOURS[name] for name in costs.index])
+    for index, seconds in enumerate(costs):
+        text = "as the frozen one" if np.isnan(seconds) else f"{seconds:.0f} s"
+        axes.annotate(f" {text}", (np.nan_to_num(seconds), index), va="center")
+    axes.set(xlabel="processor time to learn (s)", ylim=(len(MODELS) - 0.5, -0.5))
+    axes.margins(x=0.3)
 
 
 def reduced(params: Params, epochs: int | None, steps: int | None) -> Params:

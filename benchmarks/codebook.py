@@ -120,6 +120,8 @@ def measure(run: Run, params: Params, *, forecast: bool) -> dict[str, float]:
             }
             train(params.train, *sections, **inputs, **outputs, resume=state / "train", report=_silent)
             row |= {f"joint_{name}": value for name, value in _best(outputs["history"]).items()}
+    if run.num_codes == 0:  # there is nothing to use
+        row = {name: value for name, value in row.items() if "codebook" not in name}
     return row
 
 
@@ -173,8 +175,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.minorticks_off()
         panels[0].set_ylim(0, 1.05)
         panels[1].plot(numbers, numbers, color=INK, lw=0.8, ls=":", zorder=1)
-        panels[1].annotate("all alike", (numbers[-1], numbers[-1]), ha="right", va="top", fontsize=8)
-        panels[2].set_ylim(bottom=0)
+        panels[1].annotate("all alike", (numbers[-1], numbers[-1]), ha="right", va="bottom", fontsize=8)
         handles, texts = panels[2].get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside upper left", ncols=len(texts))
     return figure

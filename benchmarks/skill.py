@@ -181,16 +181,9 @@ def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget
     title = f"{dataset}: {len(prepared.starts)} forecasts, {length} of training, seeds: {sums['seed'].nunique()}"
     skill_results.draw(scores, results / f"skill_{dataset}.png", title)
     skill_results.show(sums, compared, config, Console())
-    shown = (
-        extra.groupby("model", sort=False)[EXTRA[:-1]]
-        .mean()
-        .round(1)
-        .rename(columns=lambda name: name.replace("_", " "))
-    )
-    Console().print(shown.to_string(), markup=False)
-    print(
-        f"Every lead, score and seed: {results}/skill_{dataset}.csv, skill_{dataset}_pairs.csv and skill_{dataset}.png"
-    )
+    Console().print(skill_results.cost_table(extra))
+    names = ", ".join(f"skill_{dataset}{end}" for end in (".csv", "_pairs.csv", ".png"))
+    print(f"Every lead, score and seed, in {results}: {names}")
 
 
 if __name__ == "__main__":

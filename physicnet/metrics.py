@@ -199,8 +199,9 @@ def bootstrap_mean(
 ) -> Float64[np.ndarray, "2 m"]:
     """Return the lower and upper end of the interval of pooled means over `n` forecast origins, for each of `m`.
 
-    The block bootstrap of `bootstrap_skill`. Samples without any cell of a mean are left out of its interval; where
-    fewer than half of the samples have one, and with a single origin, it is NaN.
+    The block bootstrap of `bootstrap_skill`. Samples without any cell of a mean are left out of its interval. It is
+    NaN where fewer than half of the samples have a cell, and of a mean whose cells are all of one origin: nothing would
+    vary.
     """
     origins = len(sums)
     if origins < 2:
@@ -211,7 +212,8 @@ def bootstrap_mean(
     tail = (1 - level) / 2
     places = np.rint(np.outer([tail, 1 - tail], np.maximum(defined - 1, 0))).astype(int)
     ends = np.take_along_axis(means, places, axis=0)
-    return np.where(2 * defined >= samples, ends, np.nan)
+    several = (cells > 0).sum(axis=0) > 1
+    return np.where(several & (2 * defined >= samples), ends, np.nan)
 
 
 def draw_blocks(origins: int, block: int, samples: int, seed: int) -> Float64[np.ndarray, "samples n"]:

@@ -210,3 +210,10 @@ def test_the_interval_of_a_mean_leaves_out_samples_without_it() -> None:
 
 def test_a_single_origin_has_no_interval_of_the_mean() -> None:
     assert np.isnan(metrics.bootstrap_mean(np.ones((1, 3)), np.ones((1, 3)), block=1, samples=9, seed=0)).all()
+
+
+def test_a_mean_that_only_one_of_several_origins_has_gets_no_interval() -> None:
+    sums, cells = np.array([[3.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 1.0], [0.0, 1.0]])
+    low, high = metrics.bootstrap_mean(sums, cells, block=1, samples=50, seed=0)
+    assert np.isnan([low[0], high[0]]).all()
+    assert (low[1], high[1]) == (1, 1)

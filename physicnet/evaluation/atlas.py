@@ -4,6 +4,7 @@ Growth is orange and decay is blue throughout, which all kinds of colour vision 
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, Colormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import SymmetricalLogLocator
@@ -28,6 +30,21 @@ EXTREMES = 8  # codes shown at each end of growth and decay
 RARE = 0.001  # share of the coarse cells below which a code's change is not shown
 
 
+class Row(NamedTuple):
+    """What is drawn of a code."""
+
+    code: int
+    share: float
+    change: float
+    low: float
+    high: float
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    values = table[["code", "share", "change", "change_low", "change_high"]].to_numpy(np.float64)
+    return [Row(int(code), *(float(number) for number in numbers)) for code, *numbers in values]
+
+
 def atlas_figure(table: pd.DataFrame, patches: Mapping[int, Float[np.ndarray, "s s"]], chart: Map) -> Figure:
     """Draw the mean field around the cells of each code, from the most common code to the rarest.
 
@@ -38,13 +55,15 @@ def atlas_figure(table: pd.DataFrame, patches: Mapping[int, Float[np.ndarray, "s
     columns = int(np.clip(np.ceil(np.sqrt(2 * len(shown))), 9, 14))
     rows = -(-len(shown) // columns)
     with drawing_style():
-        figure = Figure((0.82 * columns + 1.1, 0.82 * chart.aspect * rows + 0.25 * rows + 0.7), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr]
+        figure = Figure(
+            (0.82 * columns + 1.1, 0.82 * chart.aspect * rows + 0.25 * rows + 0.7),
+            layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02),
+        )
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
-        for axes, row in zip(grid.flat, shown.itertuples(), strict=False):
-            colour = _trend(row.change_low, row.change_high)
+        for axes, row in zip(grid.flat, _rows(shown), strict=False):
+            colour = _trend(row.low, row.high)
             _draw_patch(axes, patches[row.code], colour, chart)
             text = _percent(row.share) + ARROWS[colour]
             axes.set_title(text, fontsize=7.5, pad=2, loc="center", color=INK if colour == NEITHER else colour)
@@ -155,9 +174,9 @@ def growth_figure(
 
 def _draw_changes(axes: Axes, places: Float[np.ndarray, "m"], rows: pd.DataFrame, *, sizes: bool) -> None:
     axes.axhline(0, color=INK, lw=0.8, zorder=1)
-    for place, row in zip(places, rows.itertuples(), strict=True):
-        colour = _trend(row.change_low, row.change_high)
-        axes.plot([place, place], [row.change_low, row.change_high], color=colour, lw=1.1, alpha=0.6, zorder=2)
+    for place, row in zip(places, _rows(rows), strict=True):
+        colour = _trend(row.low, row.high)
+        axes.plot([place, place], [row.low, row.high], color=colour, lw=1.1, alpha=0.6, zorder=2)
         size = 12 + 400 * row.share if sizes else 30
         axes.scatter([place], [row.change], s=size, color=colour, edgecolor="white", lw=0.6, zorder=3)
 
@@ -166,9 +185,9 @@ def _draw_extremes(axes: Axes, rows: pd.DataFrame, patches: Mapping[int, Float[n
     axes.axvline(0, color=INK, lw=0.8, zorder=1)
     axes.set(ylim=(-0.7, max(1, len(rows)) - 0.3), yticks=[])
     axes.spines["left"].set_visible(False)
-    for place, row in enumerate(rows.itertuples()):
-        colour = _trend(row.change_low, row.change_high)
-        axes.plot([row.change_low, row.change_high], [place, place], color=colour, lw=1.6, alpha=0.6)
+    for place, row in enumerate(_rows(rows)):
+        colour = _trend(row.low, row.high)
+        axes.plot([row.low, row.high], [place, place], color=colour, lw=1.6, alpha=0.6)
         axes.scatter([row.change], [place], s=30, color=colour, zorder=3)
         top, size = (place + 0.7 - 0.25) / (len(rows) + 0.4), 0.9 / (len(rows) + 0.4)
         small = axes.inset_axes((-0.16, top - size / 2 - 0.2 * size, 0.09, size))
