@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from physicnet.clock import format_time
 from physicnet.evaluation.baselines import BLOCK_BYTES, Climatology
 from physicnet.evaluation.extrapolation import last_frame
 from physicnet.evaluation.training_part import TrainingPart
-from physicnet.fields import DataError, Field, format_time, frames_per_block
+from physicnet.fields import DataError, Field, frames_per_block
 
 Frame = Float32[np.ndarray, "c h w"]
 Frames = Float32[np.ndarray, "k c h w"]

@@ -196,13 +196,13 @@ def together(groups: list[Quantized], batch: int) -> Quantized:
     """The codes of all windows, those of one clip after the other; the commitment is the mean over the groups."""
     if len(groups) == 1:
         return groups[0]
-    code, indices = (
+    code, indices, valid = (
         rearrange(
             torch.cat([rearrange(part, "(b n) ... -> b n ...", b=batch) for part in parts], 1), "b n ... -> (b n) ..."
         )
-        for parts in ([group.code for group in groups], [group.indices for group in groups])
+        for parts in zip(*((group.code, group.indices, group.valid) for group in groups), strict=True)
     )
-    return Quantized(code, indices, torch.stack([group.commitment for group in groups]).mean())
+    return Quantized(code, indices, torch.stack([group.commitment for group in groups]).mean(), valid)
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float32
 from scipy import ndimage
 
-from physicnet.fields import DataError, Field, format_time
+from physicnet.clock import format_time
+from physicnet.fields import DataError, Field
 from physicnet.model.forecaster import Forecaster
 
 NEIGHBOURHOOD = 9  # cells on a side, whose mean forecast decides between equal ones: dry cells beside rain rain first
