@@ -73,7 +73,7 @@ def main() -> None:
     model = ModelForecaster.load(MODEL, params.machine)
     past = Field.open(Path("data/fields.zarr")).isel(start, start + params.clip.frames_in)
     flows = {
-        "PhysicNet, trained": model.predict(past, 1).flow[0].double().cpu().numpy(),
+        "PhysicNet, trained": model.explain(past)["flow"].astype(np.float64),
         "pysteps' Lucas–Kanade": lucas_kanade_flow(past, normalizer=model.normalizer)[0],
     }
     save(picture(past, flows, chart_of(past, 0, past.frames(0, past.shape[0])[:, 0], model.normalizer)), FIGURE)

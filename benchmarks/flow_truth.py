@@ -50,8 +50,7 @@ def ilk_flow(past: Field, *, normalizer: Normalizer) -> Float64[np.ndarray, "c 2
 
 def trained_flow(past: Field, *, model: ModelForecaster) -> Float64[np.ndarray, "c 2 h w"]:
     """Return the flow of the trained model, one for all variables."""
-    flow = model.predict(past, 1).flow  # the same for any number of leads
-    return np.repeat(flow.double().cpu().numpy(), past.shape[1], axis=0)
+    return np.repeat(model.explain(past)["flow"][None].astype(np.float64), past.shape[1], axis=0)
 
 
 def methods(model: ModelForecaster) -> dict[str, FlowOf]:

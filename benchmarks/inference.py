@@ -69,7 +69,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "trajectories": ("trajectories",),
     "source limited": ("grow",),
     "carried along": ("carry",),
-    "windows cut and pasted": ("cut", "paste"),
+    "windows cut out": ("cut",),
 }
 
 
@@ -103,7 +103,7 @@ def parts(model: ModelForecaster, past: Field) -> pd.Series:
     """Return the processor seconds of the parts of one forecast, the longest first."""
     with timed(model) as seconds:
         start = time.process_time()
-        model.predict(past, LEADS)
+        model.forecast(past, LEADS)
         whole = time.process_time() - start
     seconds["the rest"] = whole - seconds.total()
     return pd.Series(seconds).sort_values(ascending=False)

@@ -98,19 +98,18 @@ def errors(model: ModelForecaster) -> dict[str, float]:
     for case in KNOWN:
         past = past_of(case)
         seen = np.isfinite(past.frames(0, past.shape[0])[-1, 0])
-        each.append(np.hypot(*(model.predict(past, 1).flow[0].cpu().numpy() - truth_of(case)))[seen].mean())
+        each.append(np.hypot(*(model.explain(past)["flow"] - truth_of(case)))[seen].mean())
     return {"end_point_error": float(np.mean(each))}
 
 
 def stability(model: ModelForecaster, past: Field, num_leads: int) -> dict[str, float]:
     """Return how rough the flow is, whether its paths cross, and what becomes of the forecast at the last lead."""
-    prediction = model.predict(past, num_leads)
-    frames = model.normalizer.denormalize(prediction.frames[0].cpu(), past.times_after(num_leads)).numpy()
+    frames, flow = model.forecast(past, num_leads), torch.from_numpy(model.explain(past)["flow"])[None]
     last = past.frames(0, past.shape[0])
     seen = np.isfinite(last[-1])
     return {
-        "roughness": roughness(prediction.flow).item(),
-        "crossing": crossing(trajectories(prediction.flow, num_leads)[:, -1]).item(),
+        "roughness": roughness(flow).item(),
+        "crossing": crossing(trajectories(flow, num_leads)[:, -1]).item(),
         "largest": float(frames.max() / np.nanmax(last)),
         "mean": float(frames[-1][seen].mean() / last[-1][seen].mean()),
         "deviation": float(frames[-1][seen].std() / last[-1][seen].std()),
