@@ -227,12 +227,12 @@ def draw(scores: pd.DataFrame, budget: str) -> Figure:
     for column, number in zip(axes.T, numbers, strict=True):
         rows = scores[scores["hour"] == number]
         known, forecasts = rows[["known_frames", "forecasts"]].iloc[0]
-        column[0].set(title=f"hour {number}: {forecasts} forecasts,\n{known} frames known", ylim=(0, None))
+        column[0].set(title=f"hour {number}: {forecasts} forecasts,\n{known} frames known")
         _draw_errors(column[0], column[1], rows)
         _draw_costs(column[2], rows)
-    axes[0, 0].set(ylabel=f"RMSE ({scores['units'].iloc[0]})")
+    axes[0, 0].set(ylabel=f"RMSE ({scores['units'].iloc[0]})", ylim=(0, None))
     axes[1, 0].set(ylabel="RMSE / advection's")
-    axes[0, -1].legend(fontsize="small")
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLOURS))
     figure.suptitle(budget, x=0.01, ha="left", fontsize="medium")
     return figure
 
