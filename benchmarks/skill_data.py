@@ -27,14 +27,16 @@ from safetensors.numpy import save
 import physicnet
 from physicnet.checkpoint import content_hash
 from physicnet.config import Params
+from physicnet.data.budget import Budget
 from physicnet.data.cache import CachedWindows
 from physicnet.data.crops import crop_table, draw_crops, starts
 from physicnet.data.dataset import ClipDataset, JoinedClips
 from physicnet.data.ingest import ingest
-from physicnet.data.normalize import Segments, normalize, standardized, without_gaps
+from physicnet.data.normalize import normalize, without_gaps, write_standardized
+from physicnet.data.workers import Here
 from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import read_starts
-from physicnet.fields import DataError, Field, written_whole
+from physicnet.fields import DataError, Field, Segments, written_whole
 from physicnet.normalization import Normalizer, Standardization
 from physicnet.training.inputs import Inputs
 from physicnet.transforms import transform_from_dict
@@ -252,7 +254,8 @@ def _standardise_together(params: Params, folder: Path) -> None:
     (folder / "maps.safetensors").write_bytes(save(normalizer.maps()))
     crops = params.crops.model_copy(update={"stride": VALIDATION_STRIDE})
     for name, record in records.items():
-        standardized(record, normalizer).save(folder / name / "normalized.zarr")
+        with written_whole(folder / name / "normalized.zarr") as store:
+            write_standardized(record, normalizer, store, Budget.within(params.ingest.memory_bytes), Here())
         table = crop_table(Field.open(folder / name / "normalized.zarr"), splits[name], crops, params.clip)
         table.to_csv(folder / name / "crops.csv", index=False)
 

@@ -56,5 +56,6 @@ class SourceExpert(nn.Module):
             amounts = rearrange(fine[:, self.variables :], "b (c n) h w -> b c n h w", c=self.variables)
             confidences.append(fine[:, : self.variables])
             values.append(amounts[:, :, 0] + (amounts[:, :, 1:] * detail[:, None]).sum(dim=2))
-        value, confidence = torch.stack(values, dim=1), torch.stack(confidences, dim=1)  # b k c h w
+        # In full precision from here on: sources are added to the field.
+        value, confidence = (torch.stack(leads, dim=1).float() for leads in (values, confidences))  # b k c h w
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
