@@ -44,8 +44,9 @@ from physicnet.data.statistics import fit
 from physicnet.data.workers import Here
 from physicnet.drawing import drawing_style, save
 from physicnet.evaluation import pooling
-from physicnet.evaluation.baselines import Climatology, build_baselines
+from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
+from physicnet.evaluation.training_part import TrainingPart
 from physicnet.fields import Field, Segments, written_whole
 from physicnet.model.rollout import ModelForecaster
 from physicnet.normalization import Normalizer
@@ -187,7 +188,7 @@ def score(record: Field, hour: Hour, workshop: Workshop, data: dict[str, Path]) 
     """Forecast the hour with every model, and return the scores over its forecasts."""
     params = workshop.params
     normalizer = Normalizer.load(data["statistics"], data["maps"])
-    forecasters = build_baselines(RIVALS, Climatology.fit(record, [[0, hour.known]]), normalizer)
+    forecasters = build_baselines(RIVALS, TrainingPart(record, [[0, hour.known]], params.clip), normalizer)
     for name in MODELS if hour.number else ("frozen",):
         model = ModelForecaster.load(workshop.checkpoint(name, hour), params.machine)
         model.name = name

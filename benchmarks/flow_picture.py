@@ -22,7 +22,7 @@ from physicnet.config import load_params
 from physicnet.drawing import Frame, draw_image, drawing_style, observed_box, ramp, save, scale_bar
 from physicnet.evaluation.figures import Map, draw_arrows
 from physicnet.evaluation.gallery import chart_of
-from physicnet.evaluation.labels import moment, pretty
+from physicnet.evaluation.labels import pretty
 from physicnet.fields import Field
 from physicnet.model.rollout import ModelForecaster
 
@@ -43,7 +43,7 @@ def picture(past: Field, flows: dict[str, Float[np.ndarray, "2 h w"]], chart: Ma
         for axes, (name, flow) in zip(maps, flows.items(), strict=True):
             rain = draw_rain(axes, last[box], chart)
             draw_arrows(axes, flow[:, box[0], box[1]], seen, typical=LONG)
-            axes.set_title(f"{moment(past.times[-1])}: {name}")
+            axes.set_title(f"{format_minute(past.times[-1])}: {name}")
         scale_bar(maps[0], seen.shape[1], chart)
         image = draw_image(right, difference, chart, cmap=ramp(), vmin=0.0, vmax=2.0)
         wet = seen & (last[box] >= float(chart.norm.vmin or 0.0))

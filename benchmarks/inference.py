@@ -25,7 +25,8 @@ from rich.table import Table
 
 from physicnet.config import load_params
 from physicnet.data.synthetic import Uniform, Waves, advected_field
-from physicnet.evaluation.baselines import Advection, LucasKanade
+from physicnet.evaluation.baselines import Advection
+from physicnet.evaluation.nowcasting import LucasKanade
 from physicnet.fields import Field, written_whole
 from physicnet.model import physicnet
 from physicnet.model.forecaster import Forecaster

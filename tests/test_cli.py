@@ -71,7 +71,8 @@ def test_a_stage_gets_its_section_and_its_paths(run: Run, monkeypatch: pytest.Mo
         run("normalize", "--fields", "fields", *(word for name in NORMALIZED for word in (f"--{name}", name)))
     assert ending.value.code == 0
     assert seen[0].gap == 4  # type: ignore[attr-defined]
-    assert seen[2] == {name: Path(name) for name in ("fields", *NORMALIZED)}
+    assert seen[2].memory_limit == "2 GiB"  # type: ignore[attr-defined]
+    assert seen[3] == {name: Path(name) for name in ("fields", *NORMALIZED)}
 
 
 def test_what_a_user_can_mend_is_one_message_without_traceback(

@@ -20,6 +20,7 @@ from physicnet.machine import machine
 from physicnet.training import joint
 from physicnet.training.joint import Joint, train
 from physicnet.training.loop import Fitted
+from physicnet.training.pretraining import pretrain
 
 NAMES = ("checkpoint", "history")
 
