@@ -99,6 +99,8 @@ def draw(table: pd.DataFrame, horizon: int, units: str) -> Figure:
         figure = Figure(figsize=(9.0, 5.5), layout="constrained")
         for axes, (score, title) in zip(figure.subplots(2, 2).flat, SCORES.items(), strict=True):
             for name, colour in LINES.items():
+                if score == "rmse" and name == TRUTH:
+                    continue
                 rows = table[table["rollout"] == name]
                 axes.plot(rows["lead_minutes"], rows[score], color=COLOURS[colour], label=name)
             axes.axvline(horizon, color="#bbbbbb", linestyle=":")

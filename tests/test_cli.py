@@ -23,10 +23,10 @@ RATE = {"name": "rate", "channel": None, "units": "mm h-1", "file_units": None, 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with parameters; MLflow is out of reach."""
+    """A working folder with parameters, and memory for a process that many tests have filled; MLflow is out of reach."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    (tmp_path / "params.yaml").write_text(PARAMS.read_text())
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("memory_limit: 2 GiB", "memory_limit: 64 GiB"))
     (tmp_path / "raw").mkdir()
     return tmp_path
 
@@ -71,7 +71,7 @@ def test_a_stage_gets_its_section_and_its_paths(run: Run, monkeypatch: pytest.Mo
         run("normalize", "--fields", "fields", *(word for name in NORMALIZED for word in (f"--{name}", name)))
     assert ending.value.code == 0
     assert seen[0].gap == 4  # type: ignore[attr-defined]
-    assert seen[2].memory_limit == "2 GiB"  # type: ignore[attr-defined]
+    assert seen[2].memory_limit == "64 GiB"  # type: ignore[attr-defined]
     assert seen[3] == {name: Path(name) for name in ("fields", *NORMALIZED)}
 
 

@@ -22,6 +22,7 @@ ANOMALY = {"kind": "anomaly", "hour_of_day": True, "harmonics": 0}
 BRIEF = {"epochs": 1, "steps_per_epoch": 3, "batch_size": 2}
 CHANGES: dict[str, dict[str, Any]] = {
     "clip": {"frames_in": 3, "frames_out": 6},
+    "ingest": {"memory_limit": "64 GiB"},  # many other tests may have filled this process
     "normalize": {
         "gap": 6,
         "transforms": {"t2m": [ANOMALY], "u10": []},

@@ -172,17 +172,16 @@ SHARED = {"batch_size": 4, "epochs": 6, "steps_per_epoch": 1}
 EAGER = MODEL.model_copy(update={"revival_threshold": 0.9})  # several codes are dead in every batch
 
 
-def pretrain_and_train(data: Data, folder: Path) -> None:
-    """Both trainings, from nothing."""
-    book = folder / "codebook.safetensors"
-    outputs = {"codebook": book, "history": folder / "codebook.csv", "resume": folder / "first"}
-    shared = CODEBOOK.model_copy(update=SHARED)
-    pretrain(shared, CLIP, EAGER, MACHINE, **data.paths, **outputs, report=lambda *_: None)
-    while not book.exists():  # written by process 0
-        time.sleep(0.01)
+def pretrain_shared(data: Data, folder: Path) -> None:
+    outputs = {"codebook": folder / "codebook.safetensors", "history": folder / "codebook.csv"}
+    config = CODEBOOK.model_copy(update=SHARED)
+    pretrain(config, CLIP, EAGER, MACHINE, **data.paths, **outputs, resume=folder / "first", report=lambda *_: None)
+
+
+def train_shared(data: Data, folder: Path) -> None:
     outputs = {"checkpoint": folder / "model", "history": folder / "training.csv", "resume": folder / "second"}
-    joint_shared = TRAIN.model_copy(update=SHARED)
-    train(joint_shared, CLIP, EAGER, MACHINE, **data.paths, codebook=book, **outputs, report=lambda *_: None)
+    paths = data.paths | {"codebook": folder / "codebook.safetensors"}
+    train(TRAIN.model_copy(update=SHARED), CLIP, EAGER, MACHINE, **paths, **outputs, report=lambda *_: None)
 
 
 def test_two_processes_lose_at_every_step_what_one_does(patchy: Data, tmp_path: Path) -> None:
@@ -192,20 +191,22 @@ def test_two_processes_lose_at_every_step_what_one_does(patchy: Data, tmp_path: 
     script = tmp_path / "script.py"
     script.write_text(
         "import sys; from pathlib import Path\n"
-        "from training.conftest import Data; from training.test_joint import pretrain_and_train\n"
-        "*data, folder = map(Path, sys.argv[1:]); pretrain_and_train(Data(*data), folder)\n"
+        "from training import test_joint; from training.conftest import Data\n"
+        "*data, folder = map(Path, sys.argv[2:]); getattr(test_joint, sys.argv[1])(Data(*data), folder)\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, str(script), *map(str, patchy.paths.values()), str(two)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    pretrain_and_train(patchy, one)
+    for training in (pretrain_shared, train_shared):  # a launch each, as the stages: one store knows one group
+        done = subprocess.run(
+            [*launcher, str(script), training.__name__, *map(str, patchy.paths.values()), str(two)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        training(patchy, one)
     assert {path.name for path in two.iterdir()} == {"codebook.csv", "codebook.safetensors", "model", "training.csv"}
     for history in ("codebook.csv", "training.csv"):
         alone, together = (pd.read_csv(folder / history) for folder in folders)
