@@ -23,7 +23,7 @@ RATE = {"name": "rate", "channel": None, "units": "mm h-1", "file_units": None, 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with parameters, and memory for a process that many tests have filled; MLflow is out of reach."""
+    """A working folder with parameters, and memory for a process that other tests filled; MLflow is out of reach."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("memory_limit: 2 GiB", "memory_limit: 64 GiB"))
