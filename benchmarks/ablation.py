@@ -12,6 +12,7 @@ bootstrap.
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
+from codebook import continuous
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -88,11 +90,9 @@ class SameFlow(nn.Module):
 class Continuous(nn.Module):
     """In the place of the codebook: latents as they are."""
 
-    num_codes = 1
-
     def forward(self, latent: Tensor, valid: Tensor) -> Quantized:
         """Latents for codes."""
-        return Quantized(latent, torch.zeros_like(valid, dtype=torch.int64), latent.new_zeros(()), valid)
+        return continuous(self, latent, valid)
 
 
 class Forgetful(nn.Module):
@@ -197,8 +197,8 @@ def trained(variant: Variant, params: Params, inputs: Inputs) -> ModelForecaster
 def errors(variant: Variant, params: Params, inputs: Inputs, record: Field, origins: list[int]) -> pd.DataFrame:
     """Return sums of errors of a variant, a row per origin, variable and lead."""
     rows = []
-    flow = patch("physicnet.model.physicnet.estimate_flow", still) if not variant.first_flow else None
-    with flow or patch.dict({}):
+    first_flow = nullcontext() if variant.first_flow else patch("physicnet.model.physicnet.estimate_flow", still)
+    with first_flow:
         model = trained(variant, params, inputs)
         for start in origins:
             case = forecast_case([model], record, start, params.clip)

@@ -32,7 +32,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from physicnet.config import Params, load_params
 from physicnet.drawing import INK, drawing_style, save
@@ -84,7 +84,7 @@ class Run:
         return params.model_copy(update={"model": params.model.model_copy(update=sizes), **seeded})
 
 
-def continuous(_: Codebook, latent: Float[Tensor, "b d i j"], valid: Bool[Tensor, "b i j"] | None = None) -> Quantized:
+def continuous(_: nn.Module, latent: Float[Tensor, "b d i j"], valid: Bool[Tensor, "b i j"] | None = None) -> Quantized:
     """In place of the quantizer: the latents as they are, nothing to commit to, always the same index."""
     nowhere = torch.zeros_like(latent[:, 0], dtype=torch.int64)
     observed = torch.ones_like(nowhere, dtype=torch.bool) if valid is None else valid
