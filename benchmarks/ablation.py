@@ -60,9 +60,9 @@ class Says(nn.Module):
         super().__init__()
         self.confidence = confidence
 
-    def forward(self, latent: Tensor, detail: Tensor, num_leads: int) -> Source:
+    def forward(self, latent: Tensor, basis: Tensor, num_leads: int) -> Source:
         """No source, at this confidence."""
-        values = detail.new_zeros(len(latent), num_leads, 1, *detail.shape[-2:])
+        values = basis.new_zeros(len(latent), num_leads, 1, *basis.shape[-2:])
         return Source(values, values + self.confidence)
 
 
@@ -73,9 +73,9 @@ class SameConfidence(nn.Module):
         super().__init__()
         self.expert = expert
 
-    def forward(self, latent: Tensor, detail: Tensor, num_leads: int) -> Source:
+    def forward(self, latent: Tensor, basis: Tensor, num_leads: int) -> Source:
         """The expert's source at confidence 0."""
-        source: Source = self.expert(latent, detail, num_leads)
+        source: Source = self.expert(latent, basis, num_leads)
         return Source(source.value, torch.zeros_like(source.confidence))
 
 
@@ -110,7 +110,7 @@ def no_local(net: PhysicNet) -> None:
 
 
 def no_global(net: PhysicNet) -> None:
-    """The local level alone; where no window lies, the memory."""
+    """The local level alone."""
     net.global_level.source, net.global_level.flow = Says(SILENT), SameFlow()
 
 
@@ -135,7 +135,7 @@ def no_memory(net: PhysicNet) -> None:
 
 
 def fixed_gate(net: PhysicNet) -> None:
-    """Both levels have the same say wherever a window lies."""
+    """Both levels have the same say."""
     for level in (net.global_level, net.local_level):
         level.source = SameConfidence(level.source)
 

@@ -70,7 +70,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "trajectories": ("trajectories",),
     "source limited": ("grow",),
     "carried along": ("carry",),
-    "windows cut out": ("cut",),
 }
 
 

@@ -33,6 +33,7 @@ from physicnet.data.crops import crop_table, draw_crops, starts
 from physicnet.data.dataset import ClipDataset, JoinedClips
 from physicnet.data.ingest import ingest
 from physicnet.data.normalize import normalize, without_gaps, write_standardized
+from physicnet.data.spacing import Spacing, spacing_of
 from physicnet.data.workers import Here
 from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import read_starts
@@ -185,7 +186,7 @@ def _radar(params: Params, data: Path) -> Prepared:
     tested, fitted_to = (Field.open(folder / name / "fields.zarr") for name in ("fmi_2017", "fmi_2016"))
     return Prepared(
         params,
-        Inputs(clips, validation, normalizer),
+        Inputs(clips, validation, normalizer, *_clock_and_grid(tested)),
         # Of one grid only: what is fitted cell by cell knows no other, and the test event has that of 2016.
         TrainingPart(fitted_to, parts["fmi_2016"]["train"], params.clip),
         tested,
@@ -193,6 +194,10 @@ def _radar(params: Params, data: Path) -> Prepared:
         RADAR_BASELINES,
         [folder / "statistics.json", *(folder / name / "crops.csv" for name in parts)],
     )
+
+
+def _clock_and_grid(record: Field) -> tuple[float, list[Spacing]]:
+    return float(record.step / np.timedelta64(1, "s")), spacing_of(record)
 
 
 def write_rates(source: Path, target: Path) -> None:

@@ -99,15 +99,18 @@ def train(name: str, seed: int, prepared: Prepared, budget: Budget, folder: Path
 def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
     """Hash of everything that decides what is learned: data, parameters, budget and the code of model and training."""
     params = _seeded(prepared.params, seed)
-    package = Path(physicnet.__path__[0])
-    code = [*(package / "training").glob("*.py"), *(package / "model").glob("*.py")]
-    if name != "physicnet":
-        code += [Path(__file__).parent / "peers" / f"{file}.py" for file in ("frames", "task", name)]
+    package, here = Path(physicnet.__path__[0]), Path(__file__).parent
+    sections = ["clip", "train"]
     if name == "physicnet":
+        code = [*(package / "training").glob("*.py"), *(package / "model").glob("*.py")]
+        sections += ["model", "codebook"]
         budget = replace(budget, learning_rate=0.0)  # which is the peers'
+    else:
+        code = [package / "training" / f"{file}.py" for file in ("loop", "losses")]
+        code += [here / "peers" / f"{file}.py" for file in ("frames", "task", name)]
     content = {
         "budget": vars(budget),
-        "params": {part: getattr(params, part).model_dump() for part in ("clip", "model", "codebook", "train")},
+        "params": {part: getattr(params, part).model_dump() for part in sections},
         "device": [params.machine.device, params.machine.precision],
         "files": [content_hash(file) for file in [*prepared.files, *sorted(code)]],
         "training": [EPOCHS, PRETRAINING, name],

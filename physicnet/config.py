@@ -292,7 +292,6 @@ class ModelConfig(Section):
     ema_decay: Fraction
     revival_threshold: Annotated[float, Field(ge=0, lt=1)]
     hidden: Annotated[int, Field(ge=2)]
-    basis: Count
     flow_iterations: Count
 
 

@@ -39,7 +39,7 @@ SMALL = {
     },
     "crops": {"view": 48, "window": 16, "windows_per_clip": 2, "train_clips": 16},
     "machine": {"num_threads": 1},
-    "model": {"channels": 8, "code_dim": 8, "num_codes": 16, "hidden": 8, "basis": 4},
+    "model": {"channels": 8, "code_dim": 8, "num_codes": 16, "hidden": 8},
     "codebook": {"epochs": 2, "steps_per_epoch": 4, "batch_size": 2},
     "train": {"epochs": 2, "steps_per_epoch": 4, "batch_size": 2},
     "evaluate": {"thresholds": {"rate": [1.0]}, "fss_scale": 4, "bootstrap_samples": 50},

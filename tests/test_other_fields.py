@@ -30,7 +30,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "crops": {"view": 24, "window": 16, "windows_per_clip": 2, "train_clips": 24, "stride": 7},
     "machine": {"num_threads": 1},
-    "model": {"channels": 8, "code_dim": 8, "num_codes": 16, "hidden": 8, "basis": 4},
+    "model": {"channels": 8, "code_dim": 8, "num_codes": 16, "hidden": 8},
     "codebook": BRIEF,
     "train": BRIEF | {"mirror": False, "rescale": 1.0},
     "evaluate": {

@@ -3,9 +3,9 @@
 import torch
 
 from physicnet.config import ModelConfig
-from physicnet.model.cascade import Memory
+from physicnet.model.cascade import NUM_BASIS, Memory
 from physicnet.model.codebook import Codebook
-from physicnet.model.encoder import Detail, Encoder
+from physicnet.model.encoder import Encoder
 from physicnet.model.flow import FlowExpert
 from physicnet.model.physicnet import Level, PhysicNet
 from physicnet.model.source import SourceExpert
@@ -39,7 +39,6 @@ def _level(config: ModelConfig, strides: tuple[int, ...], flow_scale: int, *, va
     widths = (config.channels, config.channels * 3 // 2, config.channels * 2)
     return Level(
         Encoder(2 * frames_in * variables, widths, strides, config.code_dim),
-        Detail(widths, config.basis),
         FlowExpert(config.code_dim, config.hidden // 2, iterations=config.flow_iterations, scale=flow_scale),
-        SourceExpert(widths[-1] + config.code_dim, config.hidden, basis=config.basis, variables=variables),
+        SourceExpert(widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables),
     )

@@ -26,10 +26,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physicnet.model.motion import blur
+from physicnet.model.smoothing import mean_around
 
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of the Gaussian means, cells
 LIFETIMES = (1.0, 3.0, 10.0, 30.0, float("inf"))  # leads
+NUM_BASIS = 2 * (len(WIDTHS) + 1)  # the first features: bands and change
 NUM_FEATURES = 5 * (len(WIDTHS) + 1) + 1
 NEIGHBOURHOOD = 6.0  # standard deviation of the Gaussian that weighs neighbours, cells
 FAINT = 1e-3  # mean square, in standard deviations, below which a band counts as steady and not growing
@@ -56,21 +57,15 @@ def decays(num_leads: int, like: Tensor) -> Float[Tensor, "k j"]:
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:
     """Features of a frame without missing cells and of the one before it, carried to the same time."""
     bands, earlier = split(last), split(before)
-    squares, earlier_squares = around(bands**2) + FAINT, around(earlier**2) + FAINT
-    steadiness = (around(bands * earlier) + FAINT) / (squares * earlier_squares).sqrt()
+    squares, earlier_squares = (mean_around(part**2, NEIGHBOURHOOD) + FAINT for part in (bands, earlier))
+    steadiness = (mean_around(bands * earlier, NEIGHBOURHOOD) + FAINT) / (squares * earlier_squares).sqrt()
     growth = torch.log(squares / earlier_squares).clamp(-1, 1)
     level = torch.tanh(bands[:, :, -2:].sum(dim=2, keepdim=True))
     parts = (bands, bands - earlier, bands * steadiness, bands * growth, bands * level, torch.ones_like(level))
     return torch.cat(parts, dim=2)
 
 
-def around(values: Float[Tensor, "b c n h w"]) -> Float[Tensor, "b c n h w"]:
-    """Means over the neighbourhood of each cell."""
-    return blur(values, NEIGHBOURHOOD) / blur(torch.ones_like(values[:1, :1, :1]), NEIGHBOURHOOD)
-
-
 def split(frames: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c n h w"]:
     """The bands of each variable, the finest first; their sum is the frame."""
-    inside = torch.ones_like(frames[:1, :1])
-    means = [frames, *(blur(frames, width) / blur(inside, width) for width in WIDTHS)]
+    means = [frames, *(mean_around(frames, width) for width in WIDTHS)]
     return torch.stack([*(fine - coarse for fine, coarse in pairwise(means)), means[-1]], dim=2)

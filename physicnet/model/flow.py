@@ -3,11 +3,15 @@
 | symbol | what |
 |---|---|
 | flow | v, (x, y) in pixels per step (see `warp.py`) |
-| evidence | the correction that the frames ask for at the current flow (see `motion.py`) |
+| steps | corrections on offer at the current flow: what the frames ask for in narrow and in wide windows (see \
+`motion.py`), and the way to the mean flow of the surroundings |
+| gains | how far the flow follows each of them, cell by cell, -1 to 1 |
 | state | what the recurrent unit remembers between refinements |
 
-As RAFT (Teed and Deng 2020) does, the unit looks at the evidence of the current flow, corrects it, and looks again. Its
-last layer starts at zero: the untrained expert leaves the flow as it found it.
+As RAFT (Teed and Deng 2020) does, the unit looks at the evidence of the current flow, corrects it, and looks again. It
+chooses among corrections and makes none of its own: what it learns is when to believe which evidence, and no motion of
+the record that it was trained on, which free corrections learned instead (docs/decisions/0015). A field turned round
+has its flow turned round. Its last layer starts at zero: the untrained expert leaves the flow as it found it.
 """
 
 import torch
@@ -16,9 +20,11 @@ from torch import Tensor, nn
 
 from physicnet.model.gru import ConvGRU
 from physicnet.model.motion import lucas_kanade, shrink
+from physicnet.model.smoothing import mean_around
 from physicnet.model.warp import resize
 
-WINDOW = 3.0  # standard deviation of the windows of evidence, cells of the expert's grid
+WINDOWS = (3.0, 8.0)  # standard deviations of the windows of evidence, cells of the expert's grid
+SURROUNDINGS = 8.0  # standard deviation of the mean flow's window, cells of that grid
 
 
 class FlowExpert(nn.Module):
@@ -28,10 +34,11 @@ class FlowExpert(nn.Module):
         super().__init__()
         self.iterations = iterations
         self.scale = scale
+        offers = len(WINDOWS) + 1
         self.start = nn.Conv2d(context, hidden, 3, padding=1)
-        self.gru = ConvGRU(2 + 2 + 1, hidden)
-        self.correction = nn.Conv2d(hidden, 2, 3, padding=1)
-        for parameter in self.correction.parameters():
+        self.gru = ConvGRU(offers + len(WINDOWS), hidden)
+        self.gains = nn.Conv2d(hidden, offers, 3, padding=1)
+        for parameter in self.gains.parameters():
             nn.init.zeros_(parameter)
 
     def forward(
@@ -54,10 +61,14 @@ class FlowExpert(nn.Module):
         flow = resize(flow, size) / self.scale  # cells of this grid per step
         state = torch.tanh(self.start(resize(context, size)))
         for _ in range(self.iterations):
-            evidence = lucas_kanade(frames, seen, flow, WINDOW)
-            seen_now = torch.cat((flow.detach() / 4, evidence.step, evidence.firmness), dim=1)
-            state = self.gru(state, self.gru.drive(seen_now))
-            flow = flow + torch.tanh(self.correction(state))
+            evidence = lucas_kanade(frames, seen, flow, *WINDOWS)
+            offers = [*(each.step for each in evidence), mean_around(flow, SURROUNDINGS) - flow]
+            steps = torch.stack(offers, dim=1)  # b o 2 h w
+            lengths = steps.detach().square().sum(dim=2).sqrt()  # b o h w
+            known = torch.cat((lengths, *(each.firmness for each in evidence)), dim=1)
+            state = self.gru(state, self.gru.drive(known))
+            gains = torch.tanh(self.gains(state))  # b o h w
+            flow = flow + (gains[:, :, None] * steps).sum(dim=1)
         return resize(self.scale * flow, past.shape[-2:])
 
 

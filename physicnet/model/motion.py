@@ -6,7 +6,6 @@ changes slower than fields. Flow is (x, y) in pixels per step, as `warp.py` defi
 nothing: `observed` is 1 where a value was seen, 0 where not.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from physicnet.model.smoothing import blur
 from physicnet.model.warp import resize, sample_observed
 
 COARSE = 4  # cells of the frame per cell of the matching grid
@@ -38,7 +38,8 @@ def estimate_flow(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t
     for factor, width in REFINEMENTS:
         frames, seen = shrink(past, observed, factor)
         flow = resize(flow, frames.shape[-2:])
-        flow = flow + factor * lucas_kanade(frames, seen, flow / factor, width).step
+        (evidence,) = lucas_kanade(frames, seen, flow / factor, width)
+        flow = flow + factor * evidence.step
     return resize(flow, past.shape[-2:])
 
 
@@ -47,7 +48,8 @@ def passing_flow(
     past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], flow: Float[Tensor, "b 2 h w"]
 ) -> Float[Tensor, "b 2 h w"]:
     """What the frames see of motion on finer scales than `flow` tells: it is real, and does not last."""
-    return lucas_kanade(past, observed, flow, FINE).step
+    (evidence,) = lucas_kanade(past, observed, flow, FINE)
+    return evidence.step
 
 
 def shrink(
@@ -60,21 +62,6 @@ def shrink(
     mean = F.avg_pool2d(frames * seen, factor, ceil_mode=True) / share.clamp(min=1e-3)
     split = "(b t) c h w -> b t c h w"
     return rearrange(mean, split, t=t), rearrange((share >= 0.5).to(past), split, t=t)
-
-
-def blur(field: Float[Tensor, "... h w"], width: float) -> Float[Tensor, "... h w"]:
-    """Gaussian mean of standard deviation `width` cells; cells outside the field count as zero.
-
-    Written as two matrix products: on grids this small they are several times faster than long convolutions.
-    """
-    rows, cols = (_gaussian(length, width, field) for length in field.shape[-2:])
-    return rows @ field @ cols
-
-
-def _gaussian(length: int, width: float, like: Tensor) -> Float[Tensor, "n n"]:
-    cell = torch.arange(length, device=like.device, dtype=like.dtype)
-    weights = torch.exp(-0.5 * ((cell[:, None] - cell[None, :]) / width) ** 2)
-    return weights / (width * math.sqrt(2 * math.pi))
 
 
 def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b 2 h w"]:
@@ -126,9 +113,9 @@ def lucas_kanade(
     frames: Float[Tensor, "b t c h w"],
     observed: Float[Tensor, "b t c h w"],
     flow: Float[Tensor, "b 2 h w"],
-    width: float,
-) -> Evidence:
-    """Least-squares correction of `flow`, from windows of standard deviation `width` cells around each cell."""
+    *widths: float,
+) -> list[Evidence]:
+    """Least-squares corrections of `flow`, from windows of standard deviation `widths` cells around each cell."""
     b, t = frames.shape[:2]
     early, seen = (rearrange(part[:, :-1], "b t c h w -> (b t) c h w") for part in (frames, observed))
     late, seen_late = (rearrange(part[:, 1:], "b t c h w -> (b t) c h w") for part in (frames, observed))
@@ -139,8 +126,8 @@ def lucas_kanade(
     products = torch.stack((gx * gx, gx * gy, gy * gy, gx * change, gy * change), dim=1) * valid[:, None]
     recent = RECENCY ** torch.arange(t - 2, -1, -1, device=frames.device, dtype=frames.dtype)  # of each pair
     products = rearrange(products, "(b t) n c h w -> b n c h w t", b=b) @ (recent / recent.mean())
-    terms = blur(products.sum(dim=2), width)
-    return _solve(terms)
+    terms = products.sum(dim=2)
+    return [_solve(blur(terms, width)) for width in widths]
 
 
 def _solve(terms: Float[Tensor, "b 5 h w"]) -> Evidence:

@@ -9,14 +9,21 @@ After K. Wang et al., "Modeling Spatio-temporal Dynamical Systems with Neural Di
 | present | the past carried to the time of the last frame along the first flow, and what of it was observed |
 | latent, code | what an encoder says of a coarse cell, and the codebook's word for it |
 | flow | v, (x, y) in pixels per step (see `warp.py`) |
-| source | what is added to the last frame, per lead, before the flow carries it on |
-| memory | the share of the source that is the same function of the scales everywhere (see `cascade.py`) |
+| features | the last frame and its latest change, split by scale (see `cascade.py`) |
+| memory | what is added to the last frame, per lead, before the flow carries it on: the same function of the features
+everywhere |
+| source | what is added beside it, place by place |
 | gate | share of the local level in the source, per cell and lead |
 | corners | first row and column of each local window |
+
+Training looks at random local windows, a few of each clip; a forecast lets the local level see the whole frame. Both
+levels say of a place what its surroundings tell, so that nothing of this depends on where windows lie.
 
 Axes: b batch, t input frames, k leads, c variables, h w rows and columns, n windows, s the side of a window.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -25,20 +32,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from physicnet.model.cascade import Memory, make_features
+from physicnet.model.cascade import NUM_BASIS, Memory, make_features
 from physicnet.model.codebook import Codebook, Quantized
-from physicnet.model.encoder import Detail, Encoded, Encoder
+from physicnet.model.encoder import Encoded, Encoder
 from physicnet.model.flow import FlowExpert
-from physicnet.model.motion import blur, estimate_flow, passing_flow
+from physicnet.model.motion import estimate_flow, passing_flow
+from physicnet.model.smoothing import blur
 from physicnet.model.source import Source, SourceExpert
-from physicnet.model.warp import carry, resize, sample_observed, trajectories
-from physicnet.model.windows import Canvas, cut
+from physicnet.model.warp import carry, sample_observed, trajectories
+from physicnet.model.windows import cut, paste
 
 MARGIN = 0.5  # standard deviations; how far a forecast may leave the range of its past
 SHARPNESS = 10.0  # of that limit, per standard deviation
 INFLOW = (32.0, 16.0, 8.0, 4.0, 2.0)  # cells; standard deviations of the neighbourhoods that continue missing cells
 FARAWAY = 0.01  # share of observed neighbours below which a neighbourhood gives way to the next wider, or to the mean
-GROUP = 64  # local windows of a clip that are looked at together
 TRACE = 1e-6  # share of observed neighbours below which a neighbourhood is as good as empty
 
 
@@ -53,10 +60,9 @@ class Present(NamedTuple):
 class Level(nn.Module):
     """One level of observation: its encoder, and its experts of motion and of sources."""
 
-    def __init__(self, encoder: Encoder, detail: Detail, flow: FlowExpert, source: SourceExpert) -> None:
+    def __init__(self, encoder: Encoder, flow: FlowExpert, source: SourceExpert) -> None:
         super().__init__()
         self.encoder = encoder
-        self.detail = detail
         self.flow = flow
         self.source = source
 
@@ -65,23 +71,9 @@ class Level(nn.Module):
         both = torch.cat((present.frames, present.observed), dim=1)
         return self.encoder(rearrange(both, "b t c h w -> b (t c) h w"))
 
-    def forecast(self, encoded: Encoded, code: Quantized, num_leads: int) -> Source:
-        """Sources of leads 1..num_leads: the code beside the features it was made from."""
-        latent = torch.cat((encoded.grids[-1], code.code), dim=1)
-        return self.source(latent, self.detail(encoded.grids), num_leads)
-
-
-class Prediction(NamedTuple):
-    """A forecast and what it was made of."""
-
-    frames: Float[Tensor, "b k c h w"]
-    global_frames: Float[Tensor, "b k c h w"]  # the same without the local level
-    flow: Float[Tensor, "b 2 h w"]
-    gate: Float[Tensor, "b k c h w"]
-    reach: Float[Tensor, "b k 1 h w"]  # how far the local windows speak of a cell, 0 to 1
-    inside: Float[Tensor, "b k 1 h w"]  # share of a cell's value that came from within the view
-    codes: tuple[Quantized, Quantized]  # of the global view, of the local windows
-    limited: Float[Tensor, "b k c"]  # share of the cells whose value `grow` had to hold back
+    def forecast(self, encoded: Encoded, code: Quantized, basis: Float[Tensor, "b c m h w"], num_leads: int) -> Source:
+        """Sources of leads 1..num_leads: the code beside what it was made from says how much of `basis` is gained."""
+        return self.source(torch.cat((encoded.features, code.code), dim=1), basis, num_leads)
 
 
 class Range(NamedTuple):
@@ -96,12 +88,52 @@ class Range(NamedTuple):
 
 
 class Closer(NamedTuple):
-    """What the local windows say, put back where they were cut."""
+    """What the local level says, where the frame has it."""
 
-    turn: Float[Tensor, "b 2 h w"]  # what they add to the flow
+    turn: Float[Tensor, "b 2 h w"]  # what it adds to the flow
     source: Source
-    presence: Float[Tensor, "b 1 h w"]
     code: Quantized
+    presence: Float[Tensor, "b 1 h w"]
+
+
+class Alone(NamedTuple):
+    """What the global level would make of it without the local one."""
+
+    last: Float[Tensor, "b c h w"]
+    source: Float[Tensor, "b k c h w"]  # memory included
+    within: Range
+    flow: Float[Tensor, "b 2 h w"]
+    passing: Float[Tensor, "b 2 h w"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A forecast and what it was made of; what training alone asks for is computed when it does."""
+
+    frames: Float[Tensor, "b k c h w"]
+    flow: Float[Tensor, "b 2 h w"]
+    gate: Float[Tensor, "b k c h w"]
+    codes: tuple[Quantized, Quantized]  # as the global level and as the local one sees it
+    limited: Float[Tensor, "b k c"]  # share of the cells whose value `grow` had to hold back
+    paths: Float[Tensor, "b k 2 h w"]  # see `warp.py`
+    presence: Float[Tensor, "b 1 h w"]  # how far the local level speaks of a cell of the last frame, 0 to 1
+    alone: Alone
+
+    @cached_property
+    def global_frames(self) -> Float[Tensor, "b k c h w"]:
+        """The forecast without the local level."""
+        paths = trajectories(self.alone.flow, self.frames.shape[1], passing=self.alone.passing)
+        return carry(grow(self.alone.last, self.alone.source, self.alone.within), paths)
+
+    @cached_property
+    def reach(self) -> Float[Tensor, "b k 1 h w"]:
+        """How far the local level speaks of a cell, 0 to 1."""
+        return carry(self.presence[:, None].expand(-1, self.frames.shape[1], -1, -1, -1), self.paths)
+
+    @cached_property
+    def inside(self) -> Float[Tensor, "b k 1 h w"]:
+        """Share of a cell's value that came from within the view."""
+        return carry(torch.ones_like(self.gate[:, :, :1]), self.paths, padding="zeros")
 
 
 class PhysicNet(nn.Module):
@@ -121,64 +153,68 @@ class PhysicNet(nn.Module):
         self,
         past: Float[Tensor, "b t c h w"],
         observed: Float[Tensor, "b t c h w"],
-        corners: Int[Tensor, "b n 2"],
+        corners: Int[Tensor, "b n 2"] | None,
         num_leads: int,
         *,
         within: Range | None = None,
     ) -> Prediction:
-        """Forecast `num_leads` frames, with local windows at `corners`.
+        """Forecast `num_leads` frames, with local windows at `corners` (None: the local level sees the whole frame).
 
         `within` is the range of the whole frame, where `past` is a part of it.
         """
-        size, within = past.shape[-2:], within or range_of(past)
+        within = within or range_of(past)
         present = observe(past, observed)  # b t c h w, twice
+        last = complete(past[:, -1], observed[:, -1])  # b c h w
+        features = scales(last, present)  # b c f h w
+        basis = features[:, :, :NUM_BASIS]
         view = self.global_level.encode(present)
         view_code = self.quantize(view, present)
         flow = self.global_level.flow(past, observed, present.flow, view.latent)  # b 2 h w
-        source = Source(*(resize(part, size) for part in self.global_level.forecast(view, view_code, num_leads)))
+        source = self.global_level.forecast(view, view_code, basis, num_leads)
 
-        local = self.look_closer(present, flow, corners, num_leads)
+        local = self.look_closer(present, flow, basis, corners, num_leads)
         gate = local.presence[:, None] * torch.sigmoid(local.source.confidence - source.confidence)  # b k c h w
         fused_flow = flow + local.presence * local.turn
-        last = complete(past[:, -1], observed[:, -1])  # b c h w
-        memory = self.memory(scales(last, present), num_leads)
+        memory = self.memory(features, num_leads)
         fused_source = memory + torch.lerp(source.value, local.source.value, gate)
         passing = passing_flow(past, observed, fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
             frames=carry(grow(last, fused_source, within), paths),
-            global_frames=carry(
-                grow(last, memory + source.value, within), trajectories(flow, num_leads, passing=passing)
-            ),
             flow=fused_flow,
             gate=gate,
-            reach=carry(local.presence[:, None].expand(-1, num_leads, -1, -1, -1), paths),
-            inside=carry(torch.ones_like(gate[:, :, :1]), paths, padding="zeros"),
             codes=(view_code, local.code),
             limited=held_back(last, fused_source, within),
+            paths=paths,
+            presence=local.presence,
+            alone=Alone(last, memory + source.value, within, flow, passing),
         )
 
     def look_closer(
         self,
         present: Present,
         flow: Float[Tensor, "b 2 h w"],
-        corners: Int[Tensor, "b n 2"],
+        basis: Float[Tensor, "b c m h w"],
+        corners: Int[Tensor, "b n 2"] | None,
         num_leads: int,
     ) -> Closer:
-        """What the windows at `corners` add to the global level, group after group to bound the memory."""
-        turn, value, confidence = canvases = tuple(Canvas(flow.shape[-2:]) for _ in range(3))
-        codes = []
-        for group in torch.split(corners, GROUP, dim=1):
-            crops = self.crop(present, flow, group)  # (b n) t c s s
-            local = self.local_level.encode(crops)
-            codes.append(self.quantize(local, crops))
-            turned = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
-            source = self.local_level.forecast(local, codes[-1], num_leads)
-            for canvas, part in zip(canvases, (turned, *source), strict=True):
-                canvas.add(part, group)
-        return Closer(
-            turn.blend(), Source(value.blend(), confidence.blend()), turn.presence(), together(codes, len(corners))
+        """What the local level adds to the global one, in windows at `corners` or everywhere."""
+        if corners is None:
+            added = Present(flow - present.flow, present.frames, present.observed)
+            return Closer(*self._look(added, basis, num_leads), torch.ones_like(flow[:, :1]))
+        turn, source, code = self._look(self.crop(present, flow, corners), cut(basis, corners, self.window), num_leads)
+        (turn, presence), (value, _), (confidence, _) = (
+            paste(part, corners, flow.shape[-2:]) for part in (turn, *source)
         )
+        return Closer(turn, Source(value, confidence), code, presence)
+
+    def _look(
+        self, crops: Present, basis: Float[Tensor, "n c m s r"], num_leads: int
+    ) -> tuple[Float[Tensor, "n 2 s r"], Source, Quantized]:
+        local = self.local_level.encode(crops)
+        code = self.quantize(local, crops)
+        turn = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
+        return turn, self.local_level.forecast(local, code, basis, num_leads), code
 
     def quantize(self, encoded: Encoded, present: Present) -> Quantized:
         """The codes of a view; latents of cells that were mostly missing teach the codebook nothing."""
@@ -190,19 +226,6 @@ class PhysicNet(nn.Module):
         """The present as the local windows see it; its flow is what the global level adds to the first flow."""
         parts = (flow - present.flow, present.frames, present.observed)
         return Present(*(cut(part, corners, self.window) for part in parts))
-
-
-def together(groups: list[Quantized], batch: int) -> Quantized:
-    """The codes of all windows, those of one clip after the other; the commitment is the mean over the groups."""
-    if len(groups) == 1:
-        return groups[0]
-    code, indices, valid = (
-        rearrange(
-            torch.cat([rearrange(part, "(b n) ... -> b n ...", b=batch) for part in parts], 1), "b n ... -> (b n) ..."
-        )
-        for parts in zip(*((group.code, group.indices, group.valid) for group in groups), strict=True)
-    )
-    return Quantized(code, indices, torch.stack([group.commitment for group in groups]).mean(), valid)
 
 
 @torch.no_grad()

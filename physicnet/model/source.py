@@ -1,28 +1,33 @@
-"""The source expert: what grows and decays along the flow.
+"""The source expert: what grows and decays along the flow, and where.
+
+The memory (see `cascade.py`) tells how long each scale lives wherever it is; the source expert tells, place by place,
+what is different there. It says how much of each band of the field, and of its latest change, is gained by and by.
 
 | symbol | what |
 |---|---|
-| detail | m features per cell on a fine grid, the same for all leads |
-| amounts | how much of each feature enters at a lead, on the coarse grid of the latent |
+| basis | m features per cell: the bands of the last frame, and how they changed (see `cascade.py`) |
+| rises | 1 - exp(-lead / lifetime_j): a source is nothing at lead 0, and bounded ever after |
+| amounts | how much of each feature is gained with each rise, on the coarse grid of the latent |
 | confidence | how sure the level is of itself, by which the levels are fused |
-| source | Σ_m amounts_m(lead) · detail_m: added to the last frame before it is carried along |
+| source | Σ_j rise_j(lead) (amounts_j0 + Σ_m amounts_jm · basis_m): added to the last frame before it moves |
 
-A convolutional GRU moves the coarse state on, lead by lead, so any number of leads can be asked for. Splitting the
-source into coarse amounts and fine features lets scales decay at different rates, as they do in nature (Seed 2003), at
-the cost of one multiplication per cell, feature and lead.
+That the fine scales come from the field itself, and only their amounts are learned, leaves little to learn by heart: a
+network that drew the source itself, cell by cell, did worse on another event than none (docs/decisions/0015).
+Any number of leads can be asked for, at the cost of a few multiplications for each.
 """
 
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physicnet.model.gru import ConvGRU
+from physicnet.model.encoder import conv
 from physicnet.model.warp import resize
 
 BOUND = 4.0  # standard deviations; no source takes a value farther than this from what was observed
+LIFETIMES = (3.0, 10.0, 30.0)  # leads
 
 
 class Source(NamedTuple):
@@ -33,29 +38,35 @@ class Source(NamedTuple):
 
 
 class SourceExpert(nn.Module):
-    """Rolls the state of one level forward and reads the source of each lead from it."""
+    """Reads from the latents of one level how much of each of `basis` features is gained."""
 
     def __init__(self, latent: int, hidden: int, *, basis: int, variables: int) -> None:
         super().__init__()
         self.variables = variables
-        self.start = nn.Conv2d(latent, hidden, 3, padding=1)
-        self.gru = ConvGRU(latent, hidden)
-        self.confidence = nn.Conv2d(hidden, variables, 1)
-        self.amounts = nn.Conv2d(hidden, variables * (basis + 1), 1)  # and an offset before them
+        self.body = nn.Sequential(conv(latent, hidden), conv(hidden, hidden))
+        self.confidence = nn.Conv2d(hidden, variables * len(LIFETIMES), 1)
+        self.amounts = nn.Conv2d(hidden, variables * len(LIFETIMES) * (1 + basis), 1)  # an offset before them
         for parameter in (*self.confidence.parameters(), *self.amounts.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, latent: Float[Tensor, "b d i j"], detail: Float[Tensor, "b m h w"], num_leads: int) -> Source:
-        """Sources of leads 1..num_leads on the grid of `detail`, their values within ±BOUND."""
-        state, drive = torch.tanh(self.start(latent)), self.gru.drive(latent)
-        values, confidences = [], []
-        for _ in range(num_leads):
-            state = self.gru(state, drive)
-            spoken = torch.cat((self.confidence(state), self.amounts(state)), dim=1)
-            fine = resize(spoken, detail.shape[-2:])  # lead by lead: all at once take much memory
-            amounts = rearrange(fine[:, self.variables :], "b (c n) h w -> b c n h w", c=self.variables)
-            confidences.append(fine[:, : self.variables])
-            values.append(amounts[:, :, 0] + (amounts[:, :, 1:] * detail[:, None]).sum(dim=2))
+    def forward(self, latent: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], num_leads: int) -> Source:
+        """Sources of leads 1..num_leads on the grid of `basis`, their values within ±BOUND."""
+        state, size = self.body(latent), basis.shape[-2:]
+        shape = {"c": self.variables, "j": len(LIFETIMES)}
+        confidence = rearrange(resize(self.confidence(state), size), "b (c j) h w -> b c j h w", **shape)
+        spoken = rearrange(resize(self.amounts(state), size), "b (c j m) h w -> b c j m h w", **shape)
+        offset, amounts = spoken[:, :, :, 0], spoken[:, :, :, 1:]
+        gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=2)]  # one by one: einsum copies all of it
+        value = offset + torch.stack(gains, dim=2)
+        rising = rises(num_leads, value)
         # In full precision from here on: sources are added to the field.
-        value, confidence = (torch.stack(leads, dim=1).float() for leads in (values, confidences))  # b k c h w
+        value, confidence = (
+            einsum(part, rising, "b c j h w, k j -> b k c h w").float() for part in (value, confidence)
+        )
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
+
+
+def rises(num_leads: int, like: Tensor) -> Float[Tensor, "k j"]:
+    """1 - exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`."""
+    leads = torch.arange(1, num_leads + 1, dtype=torch.float64)
+    return -torch.expm1(-leads[:, None] / torch.tensor(LIFETIMES, dtype=torch.float64)).to(like)

@@ -26,7 +26,6 @@ from torch import Tensor
 from physicnet.fields import DataError
 from physicnet.model.motion import estimate_flow, shrink
 from physicnet.model.physicnet import PhysicNet, Prediction, range_of
-from physicnet.model.windows import covering
 
 GRID = 8  # cells of the frame per cell of the coarsest grid: tiles begin on that grid, so that all grids agree
 REACH = 64  # cells; halo of a field that does not move
@@ -63,10 +62,9 @@ def predict_by_tiles(
     within = range_of(past[None]).to(device)
     for tile in lay_out(past, observed, num_leads, tile_cells=tile_cells):
         frames, seen = tile.of(past), tile.of(observed)
-        corners = covering(seen.flatten(end_dim=1).any(dim=0), net.window)
-        inputs = (part.to(device)[None] for part in (frames, seen, corners))
+        inputs = (part.to(device)[None] for part in (frames, seen))
         with torch.no_grad():
-            prediction = net(*inputs, num_leads, within=within)
+            prediction = net(*inputs, None, num_leads, within=within)
         yield tile, prediction
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
@@ -17,7 +17,6 @@ from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
 from physicnet.model.flow import roughness
 from physicnet.model.physicnet import PhysicNet, Prediction
-from physicnet.model.windows import covering
 from physicnet.normalization import Normalizer
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
@@ -53,7 +52,7 @@ class Joint:
     def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
         batch = augmented(batch, step, self._config, self._normalizer, self.model.window, self._machine)
-        prediction, truth, observed = self._forecast(self.model, batch)
+        prediction, truth, observed = self._forecast(self.model, *batch)
         self._codes.add(*prediction.codes)
         self._limited.append(prediction.limited.mean())
         return joint_terms(prediction, truth, observed * prediction.inside, self._config, self._machine.mean)
@@ -67,7 +66,7 @@ class Joint:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Prediction errors of the validation clips, whole frames under overlapping windows; also of persistence.
+        """Prediction errors of the validation clips, whole frames; also of persistence.
 
         And which codes they take, while the codebook rests.
         """
@@ -76,8 +75,7 @@ class Joint:
         codes = CodeCount(len(self._codes.counts))
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
-            corners = covering(clip[0].isfinite().flatten(end_dim=1).any(dim=0), self.model.window)
-            prediction, truth, observed = self._forecast(model, Batch(clip, corners[None]))
+            prediction, truth, observed = self._forecast(model, clip, None)
             codes.add(*prediction.codes)
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
@@ -87,11 +85,11 @@ class Joint:
         return scores | codes.take("validation_")
 
     def _forecast(
-        self, model: nn.Module, batch: Batch
+        self, model: nn.Module, clip: Float[Tensor, "b t c h w"], windows: Int[Tensor, "b n 2"] | None
     ) -> tuple[Prediction, Float[Tensor, "b k c h w"], Float[Tensor, "b k c h w"]]:
-        values, observed = split_missing(batch.clip)
+        values, observed = split_missing(clip)
         t, k = self._clip.frames_in, self._clip.frames_out
-        prediction: Prediction = model(values[:, :t], observed[:, :t], batch.windows, k)
+        prediction: Prediction = model(values[:, :t], observed[:, :t], windows, k)
         return prediction, values[:, t:], observed[:, t:]
 
 

@@ -17,7 +17,6 @@ CONFIG = {
     "ema_decay": 0.9,
     "revival_threshold": 0.0,
     "hidden": 6,
-    "basis": 3,
     "flow_iterations": 2,
 }
 
@@ -31,7 +30,7 @@ def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale
     """A net of which no layer is zero: as if it had been trained."""
     net = small_net(variables=variables, frames_in=frames_in, seed=seed)
     for level in (net.global_level, net.local_level):
-        layers = (level.flow.correction, level.source.amounts, level.source.confidence)
+        layers = (level.flow.gains, level.source.amounts, level.source.confidence)
         for index, layer in enumerate(layers):
             layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
             layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 3)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from drifting import drift, holes, noise, uniform
 
-from physicnet.model.flow import FlowExpert, roughness
+from physicnet.model.flow import WINDOWS, FlowExpert, roughness
+from physicnet.model.motion import lucas_kanade
 from physicnet.model.warp import resize
 
 CONTEXT, HIDDEN, SIZE = 3, 5, (33, 41)
@@ -19,7 +20,7 @@ def make_expert(*, scale: int = 2, iterations: int = 2, seed: int = 0) -> FlowEx
 def make_correcting(**settings: int) -> FlowExpert:
     """An expert whose last layer no longer starts at zero."""
     expert = make_expert(**settings)
-    expert.correction.weight.data = 0.3 * noise(*expert.correction.weight.shape)
+    expert.gains.weight.data = 0.3 * noise(*expert.gains.weight.shape)
     return expert
 
 
@@ -37,12 +38,29 @@ def test_the_untrained_expert_leaves_smooth_flows_nearly_as_they_are(scale):
     assert (refined - flow).abs().mean() < 0.02 * scale
 
 
-def test_a_full_correction_is_at_most_one_cell_of_its_grid_per_iteration():
-    past, flow = noise(1, 3, 1, *SIZE), uniform((1.0, -2.0), SIZE)
-    expert = make_expert(scale=4, iterations=3)
-    expert.correction.bias.data = torch.tensor([50.0, -50.0])  # tanh of it is 1 and -1
+def test_a_full_gain_takes_every_offer_as_a_loop_does():
+    past, flow = drift((2.0, 1.0), 3, SIZE), uniform((1.0, -2.0), SIZE)
+    expert = make_expert(scale=1, iterations=2)
+    expert.gains.bias.data = torch.tensor([50.0, -50.0, 0.0])  # tanh of it is 1, -1 and 0
     refined = expert(past, torch.ones_like(past), flow, noise(1, CONTEXT, 4, 5))
-    torch.testing.assert_close(refined, uniform((1.0 + 12, -2.0 - 12), SIZE))
+    for _ in range(2):
+        narrow, wide = lucas_kanade(past, torch.ones_like(past), flow, *WINDOWS)
+        flow = flow + narrow.step - wide.step
+    torch.testing.assert_close(refined, flow, rtol=0, atol=1e-4)
+
+
+def test_the_way_to_the_surroundings_smooths_the_flow():
+    past, flow = torch.zeros(1, 3, 1, *SIZE), 3 * noise(1, 2, *SIZE)
+    expert = make_expert(scale=1, iterations=1)
+    expert.gains.bias.data[-1] = 50.0
+    refined = expert(past, torch.ones_like(past), flow, noise(1, CONTEXT, 4, 5))
+    assert roughness(refined) < 0.01 * roughness(flow)
+
+
+def test_where_nothing_moves_otherwise_no_correction_can_be_made_up():
+    past, flow = torch.zeros(1, 3, 1, *SIZE), uniform((1.0, -2.0), SIZE)
+    refined = make_correcting(iterations=3)(past, torch.ones_like(past), flow, noise(1, CONTEXT, 4, 5))
+    torch.testing.assert_close(refined, flow)
 
 
 def test_the_expert_looks_at_frames_flow_and_context():
@@ -89,7 +107,7 @@ def test_gradients_reach_every_parameter_the_context_and_the_flow():
 def test_the_untrained_expert_can_start_to_learn():
     expert, past = make_expert(), drift((2.0, 1.0), 3, SIZE)
     expert(past, torch.ones_like(past), uniform((1.0, 1.0), SIZE), noise(1, CONTEXT, 9, 11)).sum().backward()
-    assert expert.correction.weight.grad.abs().max() > 0
+    assert expert.gains.weight.grad.abs().max() > 0
 
 
 def test_an_expert_learns_to_read_the_motion_from_the_frames():

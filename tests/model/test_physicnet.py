@@ -1,5 +1,7 @@
 """The whole model: what it forecasts before training, what it may see, and what reaches what."""
 
+import math
+
 import pytest
 import torch
 from drifting import drift, holes, noise, uniform
@@ -7,11 +9,24 @@ from small import WINDOW, corners_of, small_net, speaking_net
 from torch import Tensor
 
 from physicnet.model import physicnet
-from physicnet.model.physicnet import MARGIN, Present, complete, grow, held_back, mostly_observed, observe, range_of
+from physicnet.model.cascade import NUM_BASIS
+from physicnet.model.physicnet import (
+    MARGIN,
+    Level,
+    Present,
+    complete,
+    grow,
+    held_back,
+    mostly_observed,
+    observe,
+    range_of,
+)
+from physicnet.model.source import LIFETIMES
 from physicnet.model.warp import carry, trajectories
-from physicnet.model.windows import paste, tile
+from physicnet.model.windows import paste
 
 SIZE = (33, 41)
+PARTS = ("frames", "global_frames", "flow", "gate", "reach", "inside")
 CORNERS = corners_of((0, 0), (12, 7), (14, 11), (25, 33))
 
 
@@ -54,7 +69,7 @@ def test_the_untrained_forecast_follows_a_known_motion():
 )
 def test_any_number_of_variables_frames_leads_rows_and_columns_is_taken(variables, frames_in, num_leads, size):
     past = noise(2, frames_in, variables, *size)
-    observed, corners = holes(*past.shape), tile(*size, WINDOW).expand(2, -1, 2)
+    observed, corners = holes(*past.shape), torch.tensor([[0, 0], [size[0] - WINDOW, size[1] - WINDOW]]).expand(2, 2, 2)
     net = speaking_net(variables=variables, frames_in=frames_in)
     prediction = net(past * observed, observed, corners, num_leads)
     assert prediction.frames.shape == prediction.global_frames.shape == (2, num_leads, variables, *size)
@@ -62,10 +77,28 @@ def test_any_number_of_variables_frames_leads_rows_and_columns_is_taken(variable
     assert prediction.reach.shape == prediction.inside.shape == (2, num_leads, 1, *size)
     assert prediction.flow.shape == (2, 2, *size)
     assert prediction.codes[1].code.shape[0] == 2 * corners.shape[1]
-    parts = [part for part in prediction if isinstance(part, torch.Tensor)]
-    assert len(parts) == len(prediction) - 1  # all but the codes
-    for part in parts:
-        assert part.isfinite().all()
+    for name in (*PARTS, "limited", "paths"):
+        assert getattr(prediction, name).isfinite().all(), name
+
+
+@pytest.mark.parametrize("size", [(5, 7), (33, 41)])
+def test_without_windows_the_local_level_sees_the_whole_frame_even_one_smaller_than_a_window(size):
+    net, past = speaking_net(), drift((1.0, 2.0), 3, size)
+    prediction = net(past, whole(past), None, 2)
+    assert prediction.frames.shape == (1, 2, 1, *size)
+    assert (prediction.presence == 1).all()
+    assert prediction.codes[1].indices.shape == (1, -(-size[0] // 4), -(-size[1] // 4))
+    assert (prediction.frames - prediction.global_frames).abs().max() > 0.01
+
+
+def test_a_window_says_what_the_local_level_says_of_the_whole_frame_away_from_its_edges():
+    """Of its latents; the flow expert's evidence is relative to what it is shown."""
+    net, past = speaking_net(), drift((1.0, 2.0), 3, (96, 104))
+    present = observe(past, whole(past))
+    net.window = 48
+    crops = net.crop(present, present.flow, corners_of((24, 32)))
+    there, here = (net.local_level.encode(part) for part in (present, crops))
+    torch.testing.assert_close(here.latent[..., 4:-4, 4:-4], there.latent[..., 6:18, 8:20][..., 4:-4, 4:-4])
 
 
 def test_a_clip_of_which_nothing_was_observed_has_a_forecast_and_teaches_nothing():
@@ -143,7 +176,7 @@ def test_clips_of_a_batch_do_not_see_each_other():
     for clip in range(2):
         one = slice(clip, clip + 1)
         alone = net(past[one] * observed[one], observed[one], corners[one], 2)
-        for name in ("frames", "global_frames", "flow", "gate", "reach", "inside"):
+        for name in PARTS:
             torch.testing.assert_close(getattr(together, name)[one], getattr(alone, name), rtol=1e-3, atol=1e-3)
 
 
@@ -158,19 +191,6 @@ def test_the_order_of_windows_does_not_matter():
     net, past = speaking_net(), drift((1.0, 2.0), 3, SIZE)
     forth, back = (net(past, whole(past), corners, 2).frames for corners in (CORNERS, CORNERS.flip(1)))
     torch.testing.assert_close(forth, back, rtol=1e-4, atol=1e-4)
-
-
-def test_windows_looked_at_group_by_group_say_the_same(monkeypatch):
-    past = torch.cat((drift((1.0, 2.0), 3, SIZE), drift((-1.0, 0.5), 3, SIZE, seed=1)))
-    corners = torch.cat((CORNERS, corners_of((3, 2), (20, 30), (9, 9), (0, 33))))
-    net = speaking_net()
-    at_once = net(past, whole(past), corners, 2)
-    monkeypatch.setattr(physicnet, "GROUP", 3)
-    in_groups = net(past, whole(past), corners, 2)
-    for name in ("frames", "global_frames", "flow", "gate", "reach"):
-        torch.testing.assert_close(getattr(in_groups, name), getattr(at_once, name), rtol=1e-4, atol=1e-5)
-    assert torch.equal(in_groups.codes[1].indices, at_once.codes[1].indices)
-    torch.testing.assert_close(in_groups.codes[1].code, at_once.codes[1].code)
 
 
 def test_without_a_window_nearby_the_global_level_speaks_alone():
@@ -188,12 +208,17 @@ def test_without_a_window_nearby_the_global_level_speaks_alone():
     assert (prediction.frames - prediction.global_frames)[..., inside].abs().max() > 0.01
 
 
+def say(level: Level, confidence: float) -> None:
+    """Let a level be so confident at the first lead, everywhere."""
+    level.source.confidence.bias.data[0] = confidence / (1 - math.exp(-1 / LIFETIMES[0]))  # the first rise's
+
+
 @pytest.mark.parametrize("global_confidence", [0.0, -2.0])
 def test_the_gate_follows_the_confidence_of_the_levels(global_confidence):
     net, past = small_net(), drift((0.5, -0.5), 3, SIZE)
-    net.global_level.source.confidence.bias.data[0] = global_confidence
+    say(net.global_level, global_confidence)
     for local_confidence in (-20.0, 1.0, 20.0):
-        net.local_level.source.confidence.bias.data[0] = local_confidence
+        say(net.local_level, local_confidence)
         gate = net(past, whole(past), corners_of((12, 14)), 1).gate[0, 0, 0, 15:17, 17:19]
         expected = torch.sigmoid(torch.tensor(local_confidence - global_confidence)).expand(2, 2)
         torch.testing.assert_close(gate, expected, rtol=0, atol=1e-4)
@@ -206,17 +231,21 @@ def test_the_code_enters_the_source():
         encoded = level.encode(present)
         quantized = net.quantize(encoded, present)
         code = quantized.code.detach().requires_grad_()
-        level.forecast(encoded, quantized._replace(code=code), 2).value.sum().backward()
+        basis = noise(1, 1, NUM_BASIS, *SIZE)
+        level.forecast(encoded, quantized._replace(code=code), basis, 2).value.sum().backward()
         assert code.grad.abs().max() > 0
 
 
 def test_windows_turn_the_flow_as_far_as_they_are_present(monkeypatch):
     net, past, first = small_net(), noise(1, 3, 1, *SIZE), uniform((0.5, 1.0), SIZE)
     monkeypatch.setattr(physicnet, "estimate_flow", lambda *_: first)
-    net.global_level.flow.correction.bias.data = torch.tensor([50.0, 0.0])  # one cell of its grid, 4 pixels, twice
+    monkeypatch.setattr(
+        net.global_level.flow, "forward", lambda _past, _observed, flow, _: flow + uniform((8.0, 0.0), SIZE)
+    )
     wide = net(past, whole(past), corners_of((12, 14)), 1)
     torch.testing.assert_close(wide.flow, first + uniform((8.0, 0.0), SIZE))
-    net.local_level.flow.correction.bias.data = torch.tensor([0.0, -50.0])  # 2 pixels, twice
+    turn = uniform((0.0, -4.0), (WINDOW, WINDOW))
+    monkeypatch.setattr(net.local_level.flow, "forward", lambda _past, _observed, flow, _: flow + turn)
     turned = net(past, whole(past), corners_of((12, 14)), 1).flow - wide.flow
     _, presence = paste(torch.zeros(1, 1, WINDOW, WINDOW), corners_of((12, 14)), SIZE)
     torch.testing.assert_close(turned, presence * uniform((0.0, -4.0), SIZE), rtol=0, atol=1e-4)
@@ -328,7 +357,7 @@ def test_what_is_held_back_is_counted_by_hand():
 
 
 def test_a_part_of_a_frame_is_limited_as_the_whole_is():
-    net, past = speaking_net(scale=5.0), drift((1.0, 2.0), 3, SIZE)
+    net, past = speaking_net(scale=10.0), drift((1.0, 2.0), 3, SIZE)
     part = past[..., :24, :24]
     corners = corners_of((0, 0), (12, 7))
     own, wider = net(part, whole(part), corners, 2), net(part, whole(part), corners, 2, within=range_of(4 * past))

@@ -1,11 +1,13 @@
 """The source expert: nothing before it has learned, bounded ever after, the same for any horizon."""
 
+import math
+
 import pytest
 import torch
 from drifting import noise
 from torch import Tensor
 
-from physicnet.model.source import BOUND, SourceExpert
+from physicnet.model.source import BOUND, LIFETIMES, SourceExpert
 
 LATENT, HIDDEN, BASIS, VARIABLES = 3, 5, 4, 2
 COARSE, FINE = (3, 5), (11, 19)
@@ -27,7 +29,7 @@ def make_speaking(scale: float = 1.0) -> SourceExpert:
 
 
 def make_inputs(batch: int = 2) -> tuple[Tensor, Tensor]:
-    return noise(batch, LATENT, *COARSE), noise(batch, BASIS, *FINE, seed=1)
+    return noise(batch, LATENT, *COARSE), noise(batch, VARIABLES, BASIS, *FINE, seed=1)
 
 
 def test_the_untrained_expert_adds_nothing_and_takes_no_side():
@@ -51,48 +53,57 @@ def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
     torch.testing.assert_close(few.confidence, more.confidence[:, :num_leads])
 
 
-def test_leads_differ():
-    value = make_speaking()(*make_inputs(), 3).value
-    assert (value.diff(dim=1).abs().amax(dim=(0, 2, 3, 4)) > 0.01).all()
+def test_sources_rise_from_nothing_and_come_to_rest():
+    expert, (latent, _) = make_expert(), make_inputs()
+    offsets = expert.amounts.bias.data.view(VARIABLES, len(LIFETIMES), 1 + BASIS)[:, :, 0]
+    offsets += 0.1
+    value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), 400).value[0, :, 0, 0, 0]
+    assert 0 < value[0] < 0.1
+    assert (value.diff() >= 0).all()
+    assert value[-1] - value[-2] < 1e-6
 
 
-def test_amounts_weigh_the_detail_as_a_loop_does():
-    expert, (latent, _), detail = make_speaking(scale=0.3), make_inputs(), noise(2, BASIS, *COARSE, seed=2)
-    source = expert(latent, detail, 3)  # detail as coarse as the latent: nothing is interpolated
-    state, drive = torch.tanh(expert.start(latent)), expert.gru.drive(latent)
+def test_amounts_weigh_the_basis_as_a_loop_does():
+    expert, (latent, _), basis = make_speaking(scale=0.3), make_inputs(), noise(2, VARIABLES, BASIS, *COARSE, seed=2)
+    source = expert(latent, basis, 3)  # the basis is as coarse as the latent: nothing is interpolated
+    state = expert.body(latent)
+    spoken, sure = expert.amounts(state), expert.confidence(state)
     for lead in range(3):
-        state = expert.gru(state, drive)
-        amounts, confidence = expert.amounts(state), expert.confidence(state)
         for c in range(VARIABLES):
-            first = c * (BASIS + 1)
-            value = amounts[:, first].clone()
-            for m in range(BASIS):
-                value += amounts[:, first + 1 + m] * detail[:, m]
+            value, confidence = torch.zeros(2, *COARSE), torch.zeros(2, *COARSE)
+            for j, lifetime in enumerate(LIFETIMES):
+                rise = 1 - math.exp(-(lead + 1) / lifetime)
+                first = (c * len(LIFETIMES) + j) * (1 + BASIS)
+                confidence += rise * sure[:, c * len(LIFETIMES) + j]
+                value += rise * spoken[:, first]
+                for m in range(BASIS):
+                    value += rise * spoken[:, first + 1 + m] * basis[:, c, m]
             torch.testing.assert_close(source.value[:, lead, c], 4 * torch.tanh(value / 4))
-            torch.testing.assert_close(source.confidence[:, lead, c], confidence[:, c])
+            torch.testing.assert_close(source.confidence[:, lead, c], confidence)
 
 
 def test_small_sources_pass_the_bound_unchanged():
     expert, (latent, _) = make_expert(), make_inputs()
-    expert.amounts.bias.data[0] = 0.1  # the offset of the first variable
-    value = expert(latent, torch.zeros(2, BASIS, *FINE), 1).value
-    torch.testing.assert_close(value[:, :, 0], torch.full((2, 1, *FINE), 0.1), rtol=1e-3, atol=0)
+    expert.amounts.bias.data[0] = 0.1  # the first offset of the first variable
+    value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), 1).value
+    expected = 0.1 * (1 - math.exp(-1 / LIFETIMES[0]))
+    torch.testing.assert_close(value[:, :, 0], torch.full((2, 1, *FINE), expected), rtol=1e-3, atol=0)
     assert (value[:, :, 1] == 0).all()
 
 
 def test_clips_of_a_batch_do_not_see_each_other():
-    expert, (latent, detail) = make_speaking(), make_inputs(batch=3)
-    together, alone = expert(latent, detail, 2), expert(latent[1:2], detail[1:2], 2)
+    expert, (latent, basis) = make_speaking(), make_inputs(batch=3)
+    together, alone = expert(latent, basis, 2), expert(latent[1:2], basis[1:2], 2)
     torch.testing.assert_close(together.value[1:2], alone.value)
 
 
 def test_gradients_reach_every_parameter_and_both_inputs():
-    expert, (latent, detail) = make_speaking(), make_inputs()
+    expert, (latent, basis) = make_speaking(), make_inputs()
     latent.requires_grad_()
-    detail.requires_grad_()
-    source = expert(latent, detail, 2)
+    basis.requires_grad_()
+    source = expert(latent, basis, 2)
     (source.value.sum() + source.confidence.sum()).backward()
-    for name, parameter in [*expert.named_parameters(), ("latent", latent), ("detail", detail)]:
+    for name, parameter in [*expert.named_parameters(), ("latent", latent), ("basis", basis)]:
         assert parameter.grad.abs().max() > 0, name
 
 

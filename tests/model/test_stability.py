@@ -3,12 +3,11 @@
 import pytest
 import torch
 from drifting import drift
-from small import WINDOW, small_net
+from small import small_net
 from torch import Tensor
 
 from physicnet.data.synthetic import Flow, Rotation, Uniform
 from physicnet.model.physicnet import MARGIN, PhysicNet, Prediction
-from physicnet.model.windows import tile
 from physicnet.training.memory import fit_memory
 
 SIZE = (56, 64)
@@ -24,7 +23,7 @@ def clips(flow: Flow) -> list[Tensor]:
 
 
 def forecast(net: PhysicNet, past: Tensor, num_leads: int) -> Prediction:
-    return net(past, torch.ones_like(past), tile(*SIZE, WINDOW)[None], num_leads)
+    return net(past, torch.ones_like(past), None, num_leads)
 
 
 def fitted(flow: Flow) -> PhysicNet:

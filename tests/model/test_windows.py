@@ -1,18 +1,23 @@
-"""Cutting against slices, pasting against laws, tiles that cover."""
+"""Cutting against slices, pasting against laws."""
 
 import pytest
 import torch
 from drifting import noise
 from torch import Tensor
 
-from physicnet.fields import DataError
-from physicnet.model.windows import FULL, cells, cut, paste, tile
+from physicnet.model.windows import FULL, cells, cut, paste
 
 H, W, SIZE = 21, 27, 6
 
 
 def corners_of(*pairs: tuple[int, int], batch: int = 1) -> Tensor:
     return torch.tensor(pairs).expand(batch, len(pairs), 2)
+
+
+def covering(height: int, width: int) -> Tensor:
+    """Corners of windows of SIZE that cover a frame and overlap by at least half."""
+    rows, cols = ([*range(0, length - SIZE, SIZE // 2), length - SIZE] for length in (height, width))
+    return torch.cartesian_prod(torch.tensor(rows), torch.tensor(cols))
 
 
 def test_cells_count_row_by_row():
@@ -33,9 +38,9 @@ def test_windows_are_slices_of_one_frame_after_the_other(axes):
 
 @pytest.mark.parametrize("size", [(6, 6), (21, 27), (13, 6), (8, 31)])
 @pytest.mark.parametrize("axes", [(3,), (2, 3)])
-def test_what_was_cut_by_a_tiling_is_pasted_without_seams(size, axes):
+def test_what_was_cut_by_windows_that_cover_is_pasted_without_seams(size, axes):
     frames = noise(2, *axes, *size)
-    corners = tile(*size, SIZE).expand(2, -1, 2)
+    corners = covering(*size).expand(2, -1, 2)
     blend, _ = paste(cut(frames, corners, SIZE), corners, size)
     torch.testing.assert_close(blend, frames)
 
@@ -68,8 +73,8 @@ def test_overlapping_windows_are_blended_by_their_weights():
         torch.testing.assert_close(presence[b, 0], (weight / FULL).clamp(max=1))
 
 
-def test_windows_are_present_inside_a_tiling_and_nowhere_else():
-    corners = tile(H, W, SIZE)[None]
+def test_windows_are_present_where_they_cover_and_nowhere_else():
+    corners = covering(H, W)[None]
     _, presence = paste(noise(corners.shape[1], 1, SIZE, SIZE), corners, (H, W))
     assert (presence[..., 2:-2, 2:-2] == 1).all()
     assert presence.min() > 0
@@ -78,24 +83,6 @@ def test_windows_are_present_inside_a_tiling_and_nowhere_else():
     outside[8:14, 11:17] = 0
     assert (presence[0, 0] > 0).equal(outside == 0)
     assert (presence[0, 0, 10:12, 13:15] == 1).all()
-
-
-@pytest.mark.parametrize("size", [(32, 32), (33, 77), (64, 49), (350, 383)])
-@pytest.mark.parametrize("window", [31, 32])
-def test_tiles_cover_the_frame_and_overlap_by_half(size, window):
-    corners = tile(*size, window)
-    for axis in range(2):
-        starts = corners[:, axis].unique()
-        assert starts[0] == 0
-        assert starts[-1] == size[axis] - window
-        assert (starts.diff() <= window // 2).all()
-    assert len(corners.unique(dim=0)) == len(corners) == len(corners[:, 0].unique()) * len(corners[:, 1].unique())
-
-
-@pytest.mark.parametrize("size", [(31, 64), (64, 31)])
-def test_a_frame_smaller_than_a_window_is_refused(size):
-    with pytest.raises(DataError, match=f"a frame of {size[0]} x {size[1]} cells is smaller than a local window of 32"):
-        tile(*size, 32)
 
 
 def test_gradients_pass_through_cutting_and_pasting():

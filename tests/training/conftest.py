@@ -47,7 +47,6 @@ MODEL = ModelConfig(
     ema_decay=0.8,
     revival_threshold=0.1,
     hidden=8,
-    basis=3,
     flow_iterations=2,
 )
 CODEBOOK = CodebookConfig(

@@ -97,7 +97,7 @@ def test_a_codebook_of_another_size_is_refused(data: Data, codebook: Path, tmp_p
         ("prediction_global", "memory"),
         ("prediction_global", "global_level.flow"),
         ("prediction_local", "local_level.source"),
-        ("prediction_local", "local_level.detail"),
+        ("prediction_local", "local_level.encoder"),
         ("commitment", "global_level.encoder"),
         ("commitment", "local_level.encoder"),
         ("smoothness", "global_level.flow"),

@@ -123,11 +123,11 @@ def test_weights_that_mean_something_else_are_refused_by_name(
 
 def test_everything_that_differs_is_named_at_once(data: Data, trained: Path, tmp_path: Path) -> None:
     def change(told: dict[str, Any]) -> None:
-        told["model"]["basis"] = 7
+        told["model"]["hidden"] = 7
         told["step_seconds"] = 60.0
         told["grid"][0]["distance"] = 5.0
 
-    with pytest.raises(CheckpointError, match=r"(?s)model\.basis: 7.*time step: 60 s.*grid spacing of the rows: 5 m"):
+    with pytest.raises(CheckpointError, match=r"(?s)model\.hidden: 7.*time step: 60 s.*grid spacing of the rows: 5 m"):
         start(data, altered(trained, tmp_path, change))
 
 
