@@ -68,7 +68,7 @@ def draw_levels(axes: Axes) -> None:
     axes.add_patch(Rectangle((58, 64), 80, 45, facecolor=GLOBAL[0], alpha=0.35, lw=0, zorder=0))
     axes.add_patch(Rectangle((58, 1), 80, 41, facecolor=LOCAL[0], alpha=0.35, lw=0, zorder=0))
     axes.text(60, 105.5, "GLOBAL LEVEL  whole view", fontsize=NOTE, color=GLOBAL[1], weight="bold", va="center")
-    axes.text(60, 4.2, "LOCAL LEVEL  windows of 32 × 32", fontsize=NOTE, color=LOCAL[1], weight="bold", va="center")
+    axes.text(60, 4.2, "LOCAL LEVEL  trained on windows of 32 × 32", fontsize=NOTE, color=LOCAL[1], weight="bold", va="center")
     box(axes, (60, 67), (24, 31), GLOBAL, "Encoder", ["½, ¼, ⅛ of the", "resolution"])
     box(axes, (60, 8), (24, 31), LOCAL, "Encoder", ["full, ½, ¼ of the", "resolution"])
     box(
@@ -77,7 +77,7 @@ def draw_levels(axes: Axes) -> None:
         (38, 14),
         GLOBAL,
         "Flow expert",
-        ["ConvGRU refines the first flow,", "looking again at the frames"],
+        ["ConvGRU weighs the evidence", "of the frames, and looks again"],
     )
     box(
         axes,
@@ -85,10 +85,10 @@ def draw_levels(axes: Axes) -> None:
         (38, 14),
         GLOBAL,
         "Source expert",
-        ["ConvGRU rolls over the leads:", "coarse amounts × fine detail"],
+        ["coarse amounts, rising with the", "lead, × bands of the field"],
     )
     box(axes, (98, 25), (38, 14), LOCAL, "Source expert", ["the same, at full resolution"])
-    box(axes, (98, 8), (38, 14), LOCAL, "Flow expert", ["ConvGRU corrects the global", "flow inside the windows"])
+    box(axes, (98, 8), (38, 14), LOCAL, "Flow expert", ["ConvGRU corrects the global", "flow in the same way"])
     for y, text in ((91, "latent"), (74, "features"), (32, "features"), (15, "latent")):
         arrow(axes, [(84, y), (98, y)])
         axes.text(90.5, y + 1, text, fontsize=NOTE, ha="center", va="bottom")

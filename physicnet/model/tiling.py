@@ -9,10 +9,9 @@ overlap, one gives way to the other within `BLEND` cells around the middle. Weig
 | halo | cells from an inner edge of a tile within which its forecast is not used |
 | overlap | cells that neighbouring tiles share at least: 2 halo + BLEND |
 
-What looks farther than any halo: the normalisation over all cells of a view in the encoders (GroupNorm), the damping
-of the Lucas-Kanade equations, relative to their mean over the view, and the weak pull of the flow towards the motion of
-the whole view. A tile takes these over itself, as training takes them over views; so tiles and the whole differ a
-little (benchmarks/README.md). The limits of `grow` are the whole frame's.
+What looks farther than any halo: the damping of the Lucas-Kanade equations, relative to their mean over the view, and
+the weak pull of the flow towards the motion of the whole view. A tile takes these over itself, as training takes them
+over views; so tiles and the whole differ a little (benchmarks/README.md). The limits of `grow` are the whole frame's.
 """
 
 import math
