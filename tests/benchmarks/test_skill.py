@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from physicnet.config import EvaluateConfig, Params
+from physicnet.data.synthetic import Uniform, Waves, advected_field, write_netcdf
 from physicnet.fields import DataError, Field
 from physicnet.metrics import error_sums, event_sums
 
@@ -44,6 +45,43 @@ def test_the_radar_set_asks_for_its_files(tmp_path: Path, monkeypatch: pytest.Mo
         skill_data.prepare("radar", None)
     with pytest.raises(DataError, match=r"radar_fmi_20170509\.nc: no such file; --data must name"):
         skill_data.prepare("radar", tmp_path)
+
+
+def moving(frames: int, height: int, width: int, *, seed: int) -> Field:
+    pattern = Waves(num=12, wavelength=9.0, seed=seed)
+    return advected_field(frames, height, width, flow=Uniform(1.0, 0.5), pattern=pattern, variable="rain_rate")
+
+
+def small_folder(folder: Path) -> Path:
+    """A working folder with the parameters of the project, but for sizes, and tiny events in all three files."""
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["crops"] |= {"view": 16, "window": 8, "train_clips": 12}
+    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (folder / "data" / "raw").mkdir(parents=True)
+    write_netcdf(moving(44, 40, 48, seed=0), folder / "data" / "raw" / "radar_knmi.nc")
+    for seed, name in enumerate(skill_data.EVENTS.values()):
+        rates = moving(40, 48, 36, seed=seed).dataset
+        dbz = 10 * np.log10(223 * np.maximum(rates["rain_rate"], 0.05) ** 1.53)
+        rates.drop_vars("rain_rate").assign(reflectivity=dbz.assign_attrs(units="dBZ")).to_netcdf(folder / name)
+    return folder
+
+
+def test_the_radar_set_trains_on_two_events_and_tests_on_the_third(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_folder(tmp_path))
+    prepared = skill_data.prepare("radar", tmp_path)
+    assert len(prepared.inputs.clips) == 2 * 12
+    assert prepared.inputs.step_seconds == 300
+    assert [spacing.distance for spacing in prepared.inputs.grid] == [2000.0, 2000.0]
+    with xr.open_dataset(tmp_path / skill_data.EVENTS["fmi_2017"]) as tested:
+        assert prepared.record.times[0] == tested["time"].values[0]
+        assert prepared.record.shape == (40, 1, 24, 18)
+    sizes = [
+        tuple(prepared.inputs.validation[index].clip.shape[-2:]) for index in (0, len(prepared.inputs.validation) - 1)
+    ]
+    assert sizes == [(20, 24), (24, 18)]  # both events validate, whole frames
+    assert prepared.inputs.build(prepared.params.model, prepared.params.clip).window == 8
 
 
 def test_temperature_differs_from_the_parameters_as_the_makefile_says() -> None:
