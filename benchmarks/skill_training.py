@@ -34,7 +34,7 @@ from physicnet.training.loop import Fitted, Task, fit
 
 EPOCHS = 8  # validations of a training, at most
 PRETRAINING = 0.15  # share of PhysicNet's budget that goes to its codebook
-TIMED = 3  # steps, after a first one that warms up
+TIMED = 6  # steps, after a first one that warms up
 SEED_STEP = 1000
 
 
@@ -201,7 +201,7 @@ def _planned(
 def _seconds_per_step(task: Task, prepared: Prepared, config: TrainingConfig, on: Machine) -> float:
     optimizer = torch.optim.AdamW(task.model.parameters(), lr=1e-6)
     batches = epoch_batches(prepared.inputs.clips, config.batch_size, 1 + TIMED, config.seed, 0)
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(list(batches)):  # read before: later in a training, reading is not waited for
         if step == 1:
             _finish(on)
             started = time.perf_counter()
