@@ -24,6 +24,7 @@ import torch
 import typer
 from codebook import continuous
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -50,6 +51,7 @@ KEPT = Path(".physicnet/benchmarks/ablation")
 TABLE, FIGURE = Path("docs/results/ablation.csv"), Path("docs/figures/ablation.png")
 SILENT = -30.0  # a logit: the share of who says it is zero
 SHOWN = (1, 3, 6, 9, 12)  # leads
+TICKS = (5, 50)  # per cent
 DRAWS = 2000
 
 
@@ -262,6 +264,8 @@ def figure_of(shares: pd.DataFrame, minutes: float, note: str) -> Figure:
             axes.spines["left"].set_visible(False)
             reach = float(np.abs([low.quantile(0.1), high.quantile(0.75)]).max())
             axes.set_xscale("symlog", linthresh=max(1.0, reach))
+            axes.set_xticks([0, *TICKS], ["0", *(f"{tick:g}" for tick in TICKS)])
+            axes.xaxis.set_minor_locator(NullLocator())
         figure.supxlabel("change of the RMSE against the whole model, % (bars: 90 % intervals)", fontsize=9)
         figure.suptitle(f"What the forecast loses without a part  ({note})", x=0.01, ha="left", fontsize=10)
     return figure

@@ -68,7 +68,9 @@ def draw_levels(axes: Axes) -> None:
     axes.add_patch(Rectangle((58, 64), 80, 45, facecolor=GLOBAL[0], alpha=0.35, lw=0, zorder=0))
     axes.add_patch(Rectangle((58, 1), 80, 41, facecolor=LOCAL[0], alpha=0.35, lw=0, zorder=0))
     axes.text(60, 105.5, "GLOBAL LEVEL  whole view", fontsize=NOTE, color=GLOBAL[1], weight="bold", va="center")
-    axes.text(60, 4.2, "LOCAL LEVEL  trained on windows of 32 × 32", fontsize=NOTE, color=LOCAL[1], weight="bold", va="center")
+    axes.text(
+        60, 4.2, "LOCAL LEVEL  trained on windows of 32 × 32", fontsize=NOTE, color=LOCAL[1], weight="bold", va="center"
+    )
     box(axes, (60, 67), (24, 31), GLOBAL, "Encoder", ["½, ¼, ⅛ of the", "resolution"])
     box(axes, (60, 8), (24, 31), LOCAL, "Encoder", ["full, ½, ¼ of the", "resolution"])
     box(
