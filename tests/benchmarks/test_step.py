@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+import step
 import torch
-import training
 from torch.utils.flop_counter import FlopCounterMode
 
 from physicnet.config import load_params
@@ -16,7 +16,7 @@ HERE = Machine(torch.device("cpu"), torch.float32, 0, 1)
 
 def test_traffic_counts_what_is_read_and_written_once_by_hand() -> None:
     a, b = torch.zeros(10, 6), torch.zeros(6, 4)
-    with training.Traffic() as traffic:
+    with step.Traffic() as traffic:
         (a @ b).view(40)  # reads both, writes the product; the view moves nothing
     assert traffic.bytes == 4 * (60 + 24 + 40)
 
@@ -27,7 +27,7 @@ def test_arithmetic_is_counted_by_hand() -> None:
     assert counter.get_total_flops() == 2 * 10 * 6 * 4
 
 
-@pytest.mark.parametrize("name", ["physicnet", *training.PEERS])
+@pytest.mark.parametrize("name", ["physicnet", *step.PEERS])
 def test_every_model_has_about_as_many_parameters_and_learns_in_a_step(name: str) -> None:
     params = load_params(ROOT / "params.yaml")
     params = params.model_copy(
@@ -36,8 +36,8 @@ def test_every_model_has_about_as_many_parameters_and_learns_in_a_step(name: str
             "train": params.train.model_copy(update={"batch_size": 1}),
         }
     )
-    size = sum(parameter.numel() for parameter in training.Trainee("physicnet", params, HERE).net.parameters())
-    trainee = training.Trainee(name, params, HERE)
+    size = sum(parameter.numel() for parameter in step.Trainee("physicnet", params, HERE).net.parameters())
+    trainee = step.Trainee(name, params, HERE)
     assert sum(parameter.numel() for parameter in trainee.net.parameters()) == pytest.approx(size, rel=0.25)
     before = [parameter.clone() for parameter in trainee.net.parameters()]
     trainee.step()

@@ -1,6 +1,6 @@
 """What does a training step cost? The model beside its peers of about equal size; its profile; how far from the floor.
 
-    python benchmarks/training.py
+    python benchmarks/step.py
 
 Each model trains on the same random batch (params.yaml: train.batch_size clips, views of crops.view cells) in a process
 of its own: median seconds of a step, samples per second, and the peak of resident memory above what was there before
@@ -9,7 +9,7 @@ the first step (on a GPU: of its own memory). The models take turns, so that a b
 The floor of a step is what this machine would need for its arithmetic, or for its bytes, if it did nothing else: the
 multiplications and additions of all convolutions and matrix products, by the rate of a large matrix product measured
 beside; and the tensors that the operations read and write, each once, by the rate of a large copy. No program can do
-better with these operations; fusing them would lower the bytes. Writes docs/results/training.csv.
+better with these operations; fusing them would lower the bytes. Writes docs/results/step.csv.
 """
 
 import json
@@ -45,7 +45,7 @@ from physicnet.model.build import build
 from physicnet.training.joint import joint_terms
 from physicnet.training.losses import of_one, prediction_error
 
-TARGET = Path("docs/results/training.csv")
+TARGET = Path("docs/results/step.csv")
 ROUNDS, STEPS = 3, 5  # steps of a round; each process makes one step before, to warm up
 SIDE = 2048  # of the matrices whose product tells the rate of arithmetic
 COPIED = 2**28  # bytes
