@@ -198,7 +198,7 @@ def raw_file(path: Path) -> None:
 
 def params_for_it(folder: Path, **changes: object) -> None:
     params = yaml.safe_load(PARAMS.read_text())
-    params["ingest"] |= {"variables": [RATE], "pattern": "*.nc"}
+    params["ingest"] |= {"variables": [RATE], "pattern": "*.nc", "memory_limit": "64 GiB"}  # of all tests' process
     params["ingest"] |= changes
     params["normalize"]["transforms"] = {"rate": []}
     params["normalize"]["standardize"] = {"rate": "global"}

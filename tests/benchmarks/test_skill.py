@@ -56,6 +56,7 @@ def small_folder(folder: Path) -> Path:
     """A working folder with the parameters of the project, but for sizes, and tiny events in all three files."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     content["crops"] |= {"view": 16, "window": 8, "train_clips": 12}
+    content["ingest"]["memory_limit"] = "64 GiB"  # of the process of all tests
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     (folder / "data" / "raw").mkdir(parents=True)
     write_netcdf(moving(44, 40, 48, seed=0), folder / "data" / "raw" / "radar_knmi.nc")
