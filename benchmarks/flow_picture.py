@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator
 
+from physicnet.clock import format_minute
 from physicnet.config import load_params
 from physicnet.drawing import Frame, draw_image, drawing_style, observed_box, ramp, save, scale_bar
 from physicnet.evaluation.figures import Map, draw_arrows

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from flow_cases import BENT, PATTERN, Case, past_of, straight, truth_of
 from jaxtyping import Float
 from rich.console import Console
