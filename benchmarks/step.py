@@ -123,7 +123,7 @@ class Traffic(TorchDispatchMode):
 
 @contextmanager
 def trainee(name: str) -> Iterator[Trainee]:
-    """A model on the machine of params.yaml, after its first step."""
+    """A model on the machine of params.yaml, before its first step."""
     params = load_params(Path("params.yaml"))
     with machine(params.machine) as on:
         yield Trainee(name, params, on)

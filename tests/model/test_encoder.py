@@ -22,8 +22,9 @@ def test_features_and_latent_lie_on_the_coarsest_grid(strides, grid):
     assert encoded.latent.shape == (2, CODE_DIM, *grid)
 
 
-def test_any_number_of_channels_can_be_normalised():
-    assert conv(2, 7)(noise(3, 2, 3, 5)).shape == (3, 7, 3, 5)
+@pytest.mark.parametrize("outputs", [1, 7, 8, 12])
+def test_any_number_of_channels_can_be_normalised(outputs):
+    assert conv(2, outputs)(noise(3, 2, 3, 5)).shape == (3, outputs, 3, 5)
 
 
 def test_each_cell_is_normalised_over_its_channels_by_hand():

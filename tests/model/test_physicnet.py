@@ -77,7 +77,7 @@ def test_any_number_of_variables_frames_leads_rows_and_columns_is_taken(variable
     assert prediction.reach.shape == prediction.inside.shape == (2, num_leads, 1, *size)
     assert prediction.flow.shape == (2, 2, *size)
     assert prediction.codes[1].code.shape[0] == 2 * corners.shape[1]
-    for name in (*PARTS, "limited", "paths"):
+    for name in (*PARTS, "limited", "paths", "presence"):
         assert getattr(prediction, name).isfinite().all(), name
 
 
