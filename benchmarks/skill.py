@@ -3,11 +3,12 @@
     python benchmarks/skill.py temperature --seeds 3 --minutes 10
     python benchmarks/skill.py knmi --seeds 3 --minutes 10
     python benchmarks/skill.py radar --seeds 3 --minutes 10 --data FOLDER    # of the FMI events: see skill_data.py
+    python benchmarks/skill.py fmi_to_knmi --seeds 3 --steps 200 --data FOLDER    # one event against another
 
 PhysicNet, U-Net, ConvLSTM and SimVP (gSTA) train on the same clips and masks, with the same augmentation, loss, batches
-and budget, and keep the weights that validate best. Then all, learned, fitted or neither, forecast from the same
-origins and are scored where the truth was observed. Training events never hold a frame that tests; what classical
-methods choose, they choose on training frames.
+and budget, and keep the weights that validate best; "memory" is PhysicNet as it starts, its memory fitted, nothing
+trained. Then all, learned, fitted or neither, forecast from the same origins and are scored where the truth was
+observed. Training events never hold a frame that tests; what classical methods choose, they choose on training frames.
 
 Trained models and sums of scores stay in .physicnet/benchmarks/skill/: an interrupted command goes on where it was, and
 a second one prints what is there. `--only NAME` works on some models alone; tables and figure show all that is done.
@@ -47,8 +48,11 @@ console = Console(stderr=True)
 
 
 def main(
-    dataset: Annotated[Literal["radar", "temperature", "knmi"], typer.Argument(help="what to train and test on")],
-    data: Annotated[Path | None, typer.Option(help="folder of the FMI events, for radar")] = None,
+    dataset: Annotated[
+        Literal["radar", "temperature", "knmi", "knmi_to_fmi", "fmi_to_knmi"],
+        typer.Argument(help="what to train and test on"),
+    ],
+    data: Annotated[Path | None, typer.Option(help="folder of the FMI events")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="trainings of each learned model")] = 3,
     minutes: Annotated[float, typer.Option(min=0.0, help="of training steps, for each")] = 10.0,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps instead of minutes")] = None,
@@ -60,11 +64,12 @@ def main(
     """Train and score what is not done yet; print and write everything that is."""
     prepared = _on(prepare(dataset, data), device)
     budget = Budget(minutes, steps, learning_rate)
-    _check(only, ["physicnet", *peers(prepared), *prepared.baselines])
+    models = ["physicnet", "memory", *peers(prepared)]
+    _check(only, [*models, *prepared.baselines])
     learned = {
         (name, seed): FOLDER / dataset / f"{name}-{seed}-{key(name, seed, prepared, budget)}"
         for seed in range(seeds)
-        for name in ("physicnet", *peers(prepared))
+        for name in models
     }
     for (name, seed), folder in learned.items():
         if only is None or name in only:

@@ -5,6 +5,11 @@
 | knmi | the bundled radar sample, as in params.yaml | its test part |
 | temperature | the bundled temperature sample, as in `make temperature` | its test part |
 | radar | KNMI of 26 Aug 2010 and FMI of 28 Sep 2016, 2 km; the end of each validates | FMI of 9 May 2017, whole |
+| knmi_to_fmi | KNMI, the frames before the test part of params.yaml | FMI of 28 Sep 2016, whole |
+| fmi_to_knmi | FMI of 28 Sep 2016, whole | KNMI, the frames before the test part of params.yaml |
+
+The last two are there to choose by: they tell what of one event holds for another, and leave the event of 2017 alone.
+They validate on the clips that they train on, and take the normalisation of `radar`, which is fitted to both events.
 
 FMI: lowest-level reflectivity composites of the Finnish Meteorological Institute (CC BY 4.0), 1 km, 5 minutes, in dBZ.
 They become rain rates by Z = 223 R^1.53, the relation that FMI itself uses (Leinonen et al. 2012), as KNMI's are made
@@ -32,7 +37,7 @@ from physicnet.data.cache import CachedWindows
 from physicnet.data.crops import crop_table, draw_crops, starts
 from physicnet.data.dataset import ClipDataset, JoinedClips
 from physicnet.data.ingest import ingest
-from physicnet.data.normalize import normalize, without_gaps, write_standardized
+from physicnet.data.normalize import normalize, split, without_gaps, write_standardized
 from physicnet.data.spacing import Spacing, spacing_of
 from physicnet.data.workers import Here
 from physicnet.evaluation.training_part import TrainingPart
@@ -51,6 +56,8 @@ EVENTS = {"fmi_2016": "radar_fmi_20160928.nc", "fmi_2017": "radar_fmi_20170509.n
 VALIDATION_FRAMES = {"knmi": 20, "fmi_2016": 16}  # the end of each training event; 16 frames hold one clip
 VALIDATION_STRIDE = 2  # frames between the clips that validate on `radar`, whose frames are large
 TEST_STRIDE = 2  # frames between the origins in the event of 2017
+TRANSFERS = {"knmi_to_fmi": ("knmi", "fmi_2016"), "fmi_to_knmi": ("fmi_2016", "knmi")}  # trained on, tested on
+TRANSFER_STRIDE = 4  # frames between the origins there
 
 RADAR_BASELINES = [
     "persistence",
@@ -63,6 +70,7 @@ RADAR_BASELINES = [
     "s_prog",
     "anvil",
 ]
+TRANSFER_BASELINES = ["persistence", *RADAR_BASELINES[5:]]  # those that nothing is fitted for cell by cell
 HOURLY_BASELINES = [*RADAR_BASELINES[:6], "persistent_anomaly", "day_ago"]
 
 # What `make temperature` sets; docs/temperature.md gives the reasons.
@@ -122,8 +130,10 @@ def prepare(name: str, data: Path | None) -> Prepared:
     if name == "knmi":
         return _by_the_stages(Params.model_validate(content), name, RADAR_BASELINES)
     if data is None:
-        raise DataError(f"the data set radar needs the folder with {', '.join(EVENTS.values())}: --data FOLDER")
-    return _radar(Params.model_validate(content), data)
+        raise DataError(f"the data set {name} needs the folder with {', '.join(EVENTS.values())}: --data FOLDER")
+    params, folder = Params.model_validate(content), FOLDER / "radar" / "data"
+    _prepare_events(params, data, folder)
+    return _transfer(params, folder, *TRANSFERS[name]) if name in TRANSFERS else _radar(params, folder)
 
 
 def _changed(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,8 +168,8 @@ def _by_the_stages(params: Params, name: str, baselines: list[str]) -> Prepared:
     )
 
 
-def _radar(params: Params, data: Path) -> Prepared:
-    folder = FOLDER / "radar" / "data"
+def _prepare_events(params: Params, data: Path, folder: Path) -> None:
+    """Ingest all three events; normalise the two that train, and draw their clips."""
     sources = [data / file for file in EVENTS.values()]
     absent = [str(file) for file in sources if not file.is_file()]
     if absent:
@@ -173,12 +183,11 @@ def _radar(params: Params, data: Path) -> Prepared:
         _standardise_together(params, folder)
 
     _once(folder, params, [*sources, *sorted(RAW.glob(params.ingest.pattern))], work)
+
+
+def _radar(params: Params, folder: Path) -> Prepared:
     parts = {name: _splits(Field.open(folder / name / "fields.zarr"), name, params) for name in VALIDATION_FRAMES}
-    normalizer = Normalizer.load(folder / "statistics.json", folder / "maps.safetensors")
-    records = {
-        name: CachedWindows(Field.open(folder / name / "normalized.zarr"), params.machine.cache_mib * 2**19)
-        for name in parts
-    }
+    records = {name: _normalized(params, folder / name) for name in parts}
     clips, validation = (
         JoinedClips([ClipDataset(records[name], folder / name / "crops.csv", part) for name in parts])
         for part in ("train", "validation")
@@ -186,7 +195,7 @@ def _radar(params: Params, data: Path) -> Prepared:
     tested, fitted_to = (Field.open(folder / name / "fields.zarr") for name in ("fmi_2017", "fmi_2016"))
     return Prepared(
         params,
-        Inputs(clips, validation, normalizer, *_clock_and_grid(tested)),
+        Inputs(clips, validation, _normalizer(folder), *_clock_and_grid(tested)),
         # Of one grid only: what is fitted cell by cell knows no other, and the test event has that of 2016.
         TrainingPart(fitted_to, parts["fmi_2016"]["train"], params.clip),
         tested,
@@ -194,6 +203,45 @@ def _radar(params: Params, data: Path) -> Prepared:
         RADAR_BASELINES,
         [folder / "statistics.json", *(folder / name / "crops.csv" for name in parts)],
     )
+
+
+def _transfer(params: Params, folder: Path, trained_on: str, tested_on: str) -> Prepared:
+    learned, tested = (Field.open(folder / name / "fields.zarr") for name in (trained_on, tested_on))
+    frames, shown = _before_the_test(learned, trained_on, params), _before_the_test(tested, tested_on, params)
+    crops = folder / trained_on / "transfer.csv"
+    with written_whole(crops) as partial:
+        splits = {"train": frames, "validation": frames, "test": []}
+        drawn = params.crops.model_copy(update={"stride": TRANSFER_STRIDE})
+        crop_table(Field.open(folder / trained_on / "normalized.zarr"), splits, drawn, params.clip).to_csv(
+            partial, index=False
+        )
+    record = _normalized(params, folder / trained_on)
+    clips, validation = (ClipDataset(record, crops, part) for part in ("train", "validation"))
+    return Prepared(
+        params,
+        Inputs(clips, validation, _normalizer(folder), *_clock_and_grid(learned)),
+        # What nobody observed, classical methods fill with a mean of this grid: the tested event alone has it.
+        TrainingPart(tested, shown, params.clip),
+        tested,
+        starts(shown, params.clip.frames)[::TRANSFER_STRIDE],
+        TRANSFER_BASELINES,
+        [folder / "statistics.json", crops],
+    )
+
+
+def _before_the_test(record: Field, name: str, params: Params) -> Segments:
+    """All frames of an event; of the bundled one, those of the training and the validation part of params.yaml."""
+    if name != "knmi":
+        return without_gaps(record, 0, record.shape[0])
+    return without_gaps(record, 0, split(record, params.normalize, params.clip)["validation"][-1][-1])
+
+
+def _normalized(params: Params, folder: Path) -> CachedWindows:
+    return CachedWindows(Field.open(folder / "normalized.zarr"), params.machine.cache_mib * 2**19)
+
+
+def _normalizer(folder: Path) -> Normalizer:
+    return Normalizer.load(folder / "statistics.json", folder / "maps.safetensors")
 
 
 def _clock_and_grid(record: Field) -> tuple[float, list[Spacing]]:

@@ -80,20 +80,27 @@ def train(name: str, seed: int, prepared: Prepared, budget: Budget, folder: Path
     params = _seeded(prepared.params, seed)
     with machine(params.machine) as on:
         if not target.is_file():
-            if name == "physicnet":
+            if name == "memory":
+                _fit_memory(prepared, params, folder, on)
+            elif name == "physicnet":
                 _train_physicnet(prepared, params, budget, folder, on)
             else:
                 _train_peer(peers(prepared)[name], seed, prepared, params, budget, folder, on)
-        stored = load_checkpoint(target)
-        if name == "physicnet":
-            forecaster: Forecaster = ModelForecaster.load(target, params.machine)
-            parameters = _count(forecaster.net)
-        else:
-            net = peers(prepared)[name]()
-            net.load_state_dict(stored.tensors)
-            forecaster, parameters = _peer(name, net, prepared, on), _count(net)
-    taken = (stored.metadata[name] for name in ("steps", "seconds", "validation_loss"))
-    return Trained(forecaster, parameters, *taken)
+        metadata = load_checkpoint(target).metadata
+        forecaster, net = _read(name, target, prepared, params, on)
+    taken = (metadata[part] for part in ("steps", "seconds", "validation_loss"))
+    return Trained(forecaster, sum(parameter.numel() for parameter in net.parameters()), *taken)
+
+
+def _read(name: str, target: Path, prepared: Prepared, params: Params, on: Machine) -> tuple[Forecaster, nn.Module]:
+    """A trained model, and what of it was learned."""
+    if name in peers(prepared):
+        net = peers(prepared)[name]()
+        net.load_state_dict(load_checkpoint(target).tensors)
+        return PeerForecaster(name, net, prepared.inputs.normalizer, prepared.params.clip, on.device), net
+    forecaster = ModelForecaster.load(target, params.machine)
+    forecaster.name = name
+    return forecaster, forecaster.net if name == "physicnet" else forecaster.net.memory
 
 
 def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
@@ -101,10 +108,10 @@ def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
     params = _seeded(prepared.params, seed)
     package, here = Path(physicnet.__path__[0]), Path(__file__).parent
     sections = ["clip", "train"]
-    if name == "physicnet":
+    if name in ("physicnet", "memory"):
         code = [*(package / "training").glob("*.py"), *(package / "model").glob("*.py")]
         sections += ["model", "codebook"]
-        budget = replace(budget, learning_rate=0.0)  # which is the peers'
+        budget = replace(budget, learning_rate=0.0) if name == "physicnet" else Budget(0.0, 0, 0.0)  # its own
     else:
         code = [package / "training" / f"{file}.py" for file in ("loop", "losses")]
         code += [here / "peers" / f"{file}.py" for file in ("frames", "task", name)]
@@ -142,6 +149,17 @@ def _train_physicnet(prepared: Prepared, params: Params, budget: Budget, folder:
     fitted, more, longer = _fit(second, prepared, params.train, budget.share(1 - PRETRAINING), folder / "joint", on)
     taken = {"steps": steps + more, "seconds": seconds + longer, "validation_loss": _best(fitted)}
     save_checkpoint(folder / "model.safetensors", fitted.weights | inputs.maps(), inputs.metadata(model, clip) | taken)
+
+
+def _fit_memory(prepared: Prepared, params: Params, folder: Path, on: Machine) -> None:
+    """What PhysicNet starts from: first flow and fitted memory, all else untrained and silent."""
+    inputs, clip, model = prepared.inputs, params.clip, params.model
+    start = time.perf_counter()
+    task = joint.begin(inputs, params.train, clip, model, pretrained_part(inputs.build(model, clip)), on)
+    taken = {"steps": 0, "seconds": time.perf_counter() - start}
+    taken["validation_loss"] = task.validate(task.model)["validation_loss"]
+    metadata = inputs.metadata(model, clip) | taken
+    save_checkpoint(folder / "model.safetensors", task.model.state_dict() | inputs.maps(), metadata)
 
 
 def _train_peer(
@@ -243,11 +261,3 @@ class _Timed:
         """The epoch is kept: so is its time."""
         self._path.write_text(json.dumps(self.seconds), encoding="utf-8")
         self._since = time.perf_counter()
-
-
-def _peer(name: str, net: nn.Module, prepared: Prepared, on: Machine) -> PeerForecaster:
-    return PeerForecaster(name, net, prepared.inputs.normalizer, prepared.params.clip, on.device)
-
-
-def _count(net: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in net.parameters())

@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from physicnet.config import EvaluateConfig, Params
+from physicnet.data.normalize import split
 from physicnet.data.synthetic import Uniform, Waves, advected_field, write_netcdf
 from physicnet.fields import DataError, Field
 from physicnet.metrics import error_sums, event_sums
@@ -59,7 +60,7 @@ def small_folder(folder: Path) -> Path:
     content["ingest"]["memory_limit"] = "64 GiB"  # of the process of all tests
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     (folder / "data" / "raw").mkdir(parents=True)
-    write_netcdf(moving(44, 40, 48, seed=0), folder / "data" / "raw" / "radar_knmi.nc")
+    write_netcdf(moving(92, 40, 48, seed=0), folder / "data" / "raw" / "radar_knmi.nc")
     for seed, name in enumerate(skill_data.EVENTS.values()):
         rates = moving(40, 48, 36, seed=seed).dataset
         dbz = 10 * np.log10(223 * np.maximum(rates["rain_rate"], 0.05) ** 1.53)
@@ -83,6 +84,26 @@ def test_the_radar_set_trains_on_two_events_and_tests_on_the_third(
     ]
     assert sizes == [(20, 24), (24, 18)]  # both events validate, whole frames
     assert prepared.inputs.build(prepared.params.model, prepared.params.clip).window == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "learned", "tested", "last"),
+    [("knmi_to_fmi", "knmi", "fmi_2016", 40), ("fmi_to_knmi", "fmi_2016", "knmi", 66)],
+)
+def test_a_transfer_trains_on_one_event_and_tests_on_the_other_before_the_test_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, learned: str, tested: str, last: int
+) -> None:
+    monkeypatch.chdir(small_folder(tmp_path))
+    prepared = skill_data.prepare(name, tmp_path)
+    data = skill_data.FOLDER / "radar" / "data"
+    drawn = pd.read_csv(data / learned / "transfer.csv")
+    splits = split(Field.open(data / "knmi" / "fields.zarr"), prepared.params.normalize, prepared.params.clip)
+    before = splits["validation"][-1][-1]
+    assert before + prepared.params.normalize.gap == splits["test"][0][0]
+    assert (drawn["start"] + drawn["frames"]).max() <= (before if learned == "knmi" else 40)
+    np.testing.assert_array_equal(prepared.record.times, Field.open(data / tested / "fields.zarr").times)
+    ends = [start + prepared.params.clip.frames for start in prepared.starts]
+    assert max(ends) <= (before if tested == "knmi" else 40) == last
 
 
 def test_temperature_differs_from_the_parameters_as_the_makefile_says() -> None:
