@@ -16,10 +16,7 @@ Needs the extra for radar: pip install -e '.[baselines]'. Writes docs/results/sk
 and score), skill_DATASET_pairs.csv (intervals, paired with PhysicNet) and skill_DATASET.png.
 """
 
-import os
-import platform
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -41,6 +38,7 @@ from physicnet.config import MachineConfig
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
 from physicnet.fields import DataError, written_whole
+from physicnet.machine import describe
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.sharp import Sharp
 
@@ -138,7 +136,7 @@ def _sums(forecaster: Forecaster, prepared: Prepared) -> pd.DataFrame:
 def _keep(sums: pd.DataFrame, prepared: Prepared, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "sums.csv") as partial:
-        sums.assign(machine=_machine(prepared.params.machine)).to_csv(partial, index=False)
+        sums.assign(machine=describe(prepared.params.machine)).to_csv(partial, index=False)
 
 
 def _classical_key(prepared: Prepared) -> str:
@@ -151,24 +149,6 @@ def _classical_key(prepared: Prepared) -> str:
         repr(prepared.starts),
     ]
     return sha256("".join(content).encode()).hexdigest()[:16]
-
-
-def _machine(config: MachineConfig) -> str:
-    if config.device.startswith("cuda"):
-        return torch.cuda.get_device_name(config.device)
-    return f"{_processor()}, {config.num_threads} threads of {os.cpu_count()}"
-
-
-def _processor() -> str:
-    for line in _lines(Path("/proc/cpuinfo")):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _lines(path: Path) -> Iterator[str]:
-    if path.is_file():
-        yield from path.read_text(encoding="utf-8").splitlines()
 
 
 EXTRA = ["parameters", "steps", "train_seconds", "validation_loss", "forecast_seconds", "machine"]

@@ -107,6 +107,7 @@ def codebook(normalized: In, statistics: In, maps: In, crops: In, codebook: Out,
 
     sections = {"clip": params.clip, "model": params.model, "machine": params.machine}
     with mirrored("codebook", codebook=params.codebook, **sections) as mirror:
+        mirror.reads(normalized, statistics, "train", "validation")
         stage.pretrain(
             params.codebook,
             params.clip,
@@ -121,7 +122,8 @@ def codebook(normalized: In, statistics: In, maps: In, crops: In, codebook: Out,
             resume=resume,
             report=mirror.report,
         )
-        mirror.keep(history)
+        mirror.keep(codebook, history)
+        mirror.summarise(history)
 
 
 @app.command()
@@ -135,6 +137,7 @@ def train(
 
     sections = {"clip": params.clip, "model": params.model, "machine": params.machine}
     with mirrored("train", train=params.train, **sections) as mirror:
+        mirror.reads(normalized, statistics, "train", "validation")
         stage.train(
             params.train,
             params.clip,
@@ -151,6 +154,7 @@ def train(
             report=mirror.report,
         )
         mirror.keep(checkpoint, history)
+        mirror.summarise(history)
 
 
 @app.command()
@@ -161,6 +165,7 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
     from physicnet.mirror import mirrored
 
     with mirrored("evaluate", evaluate=params.evaluate, clip=params.clip, machine=params.machine) as mirror:
+        mirror.reads(fields, statistics, "test")
         stage.evaluate(
             params.evaluate,
             params.clip,
@@ -173,9 +178,7 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
             metrics=metrics,
             results=results,
         )
-        mirror.conclude(
-            checkpoint=checkpoint, metrics=metrics, scores=results / "scores.csv", figures=results / "figures"
-        )
+        mirror.conclude(checkpoint=checkpoint, metrics=metrics, results=results)
 
 
 @app.command()

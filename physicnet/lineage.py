@@ -1,4 +1,4 @@
-"""What a stage's run was made of: the entry that DVC will write to `dvc.lock`, its hash, and the git commit.
+"""What a stage's run was made of: its entry of `dvc.lock` with its hash, observations, git commit, packages.
 
 DVC writes that entry after the stage has ended; a history of runs needs it while the stage runs. The hashes here are
 DVC's own (MD5 of a file; of a folder, MD5 of the sorted list of its files' hashes), so that the key of a run can be
@@ -7,9 +7,12 @@ looked up from `dvc.lock` later on.
 
 import hashlib
 import json
+import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import distributions
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,22 @@ class StageEntry:
     def data(self) -> dict[str, str]:
         """Hashes of the inputs that are not code."""
         return {path: md5 for path, md5 in self.deps.items() if not path.endswith(".py")}
+
+
+@dataclass(frozen=True)
+class Observations:
+    """One part of a record, as a run read it."""
+
+    path: str
+    part: str  # train, validation or test
+    variables: Mapping[str, str]  # name: units
+    profile: Mapping[str, Any]  # times and grid
+    shape: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """What it is called in lists; the part belongs to it, for a run reads data of one name and hash but once."""
+        return f"{', '.join(self.variables)} from {self.profile['first'][:10]}, {self.part} part"
 
 
 def declared_entry(root: Path, stage: str) -> StageEntry | None:
@@ -89,6 +108,13 @@ def git_state(root: Path, paths: list[str]) -> dict[str, str]:
         return {}
     changes = _git(root, "status", "--porcelain", "--", *paths)
     return {"git.commit": commit, "git.dirty": str(changes != "").lower()}
+
+
+def environment() -> str:
+    """Every installed package with its version, as pip reads it, below a comment that names Python and the system."""
+    found = {dist.metadata["Name"]: dist.version for dist in distributions()}
+    lines = [f"{name}=={found[name]}" for name in sorted(found, key=str.lower)]
+    return "\n".join([f"# Python {platform.python_version()}, {platform.platform()}", *lines]) + "\n"
 
 
 def _is_ignored(file: Path) -> bool:

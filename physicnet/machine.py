@@ -1,9 +1,11 @@
 """The machine that a stage runs on: device, precision, threads, and this process among its peers."""
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,3 +112,18 @@ def find_device(name: str) -> torch.device:
             "or install a build of torch for the device"
         ) from None
     return torch.device(name)
+
+
+def describe(config: MachineConfig) -> str:
+    """What trains or forecasts here, for people: the name of the GPU, or of the processor and how much of it."""
+    if config.device.startswith("cuda"):
+        return torch.cuda.get_device_name(config.device)
+    return f"{_processor()}, {config.num_threads} threads of {os.cpu_count()}"
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    for line in told.read_text(encoding="utf-8").splitlines() if told.is_file() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import psutil
 
-from physicnet.config import Section
+from physicnet.config import MachineConfig, Section
 from physicnet.lineage import StageEntry, declared_entry, git_state, md5_of, recorded_entries
 from physicnet.process import dvc_process
+from physicnet.story import observations, results_summary, training_summary
 from physicnet.tracking import PARENT_VARIABLE, Metric, Store, flatten, process_tags
 
 RETRY_INTERVAL = 60.0  # seconds between two tries while the server fails
@@ -159,12 +160,23 @@ class StageMirror:
 
     def begin(self, sections: Mapping[str, Section]) -> None:
         """Create the run and log its parameters."""
+        psutil.cpu_percent()  # from here on
         params = flatten({name: section.model_dump() for name, section in sections.items()}, ".")
         self.queue.add("the run", lambda: self.store.log_params(self.run_id, params))
+        machine = sections.get("machine")
+        if isinstance(machine, MachineConfig):
+            self.queue.add("the machine", lambda: self._tag_machine(machine))
+        if self.entry is not None:
+            self.queue.add("the runs before", partial(self._link_inputs, self.entry.data))
+
+    def reads(self, record: Path, statistics: Path, *parts: str) -> None:
+        """Log which parts of a record the stage reads."""
+        for part in parts:
+            self.queue.add(f"the {part} part", partial(self._log_input, record, statistics, part))
 
     def report(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Log one epoch's values in one request."""
-        metrics = [(name, float(value), epoch) for name, value in values.items()]
+        """Log one epoch's values, and what the machine did in it, in one request."""
+        metrics = [(name, float(value), epoch) for name, value in {**values, **system_load()}.items()]
         self.queue.add("an epoch", partial(self._log_metrics, metrics, _now()))
 
     def keep(self, *paths: Path) -> None:
@@ -172,30 +184,40 @@ class StageMirror:
         for path in paths:
             self.queue.add(str(path), partial(self._keep, path))
 
-    def conclude(self, *, checkpoint: Path, metrics: Path, scores: Path, figures: Path) -> None:
+    def summarise(self, history: Path) -> None:
+        """Describe the run by how its training went."""
+        self.queue.add("the summary", lambda: self.store.describe(self.run_id, training_summary(history)))
+
+    def conclude(self, *, checkpoint: Path, metrics: Path, results: Path) -> None:
         """Log the test results here, on the run that trained `checkpoint` and, in short, on the execution; end it.
 
-        `metrics` is the nested JSON of means over leads, `scores` the table with a row per model, variable and lead.
+        `metrics` is the nested JSON of means over leads, `results` the folder with the tables `scores.csv` (a row per
+        model, variable and lead) and `origins.csv`, the figures, and the pictures of a forecast in `frames`.
         """
-        now = _now()
+        now, scores = _now(), results / "scores.csv"
         trained = {f"dvc.out.{checkpoint}": md5_of(checkpoint)}
 
         def log_on_this() -> None:
             self.store.log_metrics(self.run_id, read_means(metrics) + read_scores(scores), now)
+            self.store.describe(self.run_id, results_summary(results))
+            self._tell(self.run_id, results)
 
         def log_on_training() -> None:
             run = self.store.find(trained)
             if run is not None:
                 self.store.log_metrics(run.info.run_id, _of_the_model(read_means(metrics), read_scores(scores)), now)
-                self.store.keep(run.info.run_id, figures)
+                self.store.add_description(run.info.run_id, results_summary(results))
+                self._tell(run.info.run_id, results)
+                self.store.keep(run.info.run_id, scores)
 
         def log_on_execution() -> None:
             self.store.log_metrics(self.parent_id, read_means(metrics), now)
+            self.store.describe(self.parent_id, results_summary(results))
 
         self.queue.add("the test scores", log_on_this)
         self.queue.add("the test scores and figures on the training's run", log_on_training)
         self.queue.add("the test scores on the execution", log_on_execution)
-        self.keep(metrics, scores, figures)
+        self.keep(metrics, scores)
         self.queue.add("the end of the execution", self._close_execution)
 
     def end(self, status: str) -> None:
@@ -204,6 +226,27 @@ class StageMirror:
         if self.session == psutil.Process() and PARENT_VARIABLE not in os.environ:
             self.queue.add("the end of the execution", lambda: self.store.end(self.parent_id, status))
         self.queue.report(self.store.place)
+
+    def _tell(self, run_id: str, results: Path) -> None:
+        """Show results on a run: every origin's, the figures, a forecast lead by lead."""
+        self.store.keep(run_id, results / "origins.csv")
+        self.store.keep(run_id, results / "figures")
+        for picture in sorted((results / "frames").glob("*/lead_*.png")):
+            minutes = int(picture.stem.removeprefix("lead_"))
+            self.store.show(run_id, f"forecast/{picture.parent.name}", minutes, picture)
+
+    def _log_input(self, record: Path, statistics: Path, part: str) -> None:
+        known = {} if self.entry is None else self.entry.deps
+        digest = known.get(record.as_posix()) or md5_of(record)
+        self.store.log_input(self.run_id, observations(record, statistics, part), digest)
+
+    def _tag_machine(self, config: MachineConfig) -> None:
+        from physicnet.machine import describe  # with torch, which these stages have imported
+
+        self.store.client.set_tag(self.run_id, "physicnet.device", describe(config))
+
+    def _link_inputs(self, inputs: Mapping[str, str]) -> None:
+        self.store.link_inputs(self.run_id, inputs)
 
     def _lineage(self) -> dict[str, str]:
         tags = {"dvc.stage": self.stage, "mlflow.source.name": f"physicnet {self.stage}"}
@@ -224,6 +267,16 @@ class StageMirror:
         self.store.link_stages(self.parent_id, entries)
         if PARENT_VARIABLE not in os.environ:
             self.store.end(self.parent_id, "FINISHED")
+
+
+def system_load() -> dict[str, float]:
+    """What MLflow shows as system metrics: share of all processors since the last call, and memory."""
+    own = psutil.Process().memory_info().rss
+    return {
+        "system/cpu_utilization_percentage": psutil.cpu_percent(),
+        "system/system_memory_usage_percentage": psutil.virtual_memory().percent,
+        "system/process_memory_megabytes": own / 1e6,
+    }
 
 
 def read_means(path: Path) -> list[Metric]:

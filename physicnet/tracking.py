@@ -6,6 +6,7 @@ without logging anything twice: runs are looked up by a tag before they are crea
 agrees in run, name, step, time and value.
 """
 
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import psutil
 from filelock import FileLock
 
 from physicnet.config import load_params
-from physicnet.lineage import StageEntry, git_state, md5_of
+from physicnet.lineage import Observations, StageEntry, environment, git_state, md5_of
 from physicnet.process import is_alive
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
+
+RULE = "\n\n---\n\n"  # of Markdown
 
 Metric = tuple[str, float, int]  # name, value, step
 
@@ -99,6 +102,7 @@ class Store:
             return run_id
         self.close_abandoned()
         self._keep_text(run_id, "dvc.yaml", "params.yaml")
+        self.client.log_text(run_id, environment(), "environment.txt")
         self.log_params(run_id, flatten(load_params(self.root / "params.yaml").model_dump(), "."))
         return run_id
 
@@ -138,6 +142,49 @@ class Store:
             return
         self.client.log_artifact(run_id, str(path))
         self.client.set_tag(run_id, f"dvc.out.{path}", md5_of(path))
+
+    def describe(self, run_id: str, text: str) -> None:
+        """Set the description of a run, in Markdown."""
+        self.client.set_tag(run_id, "mlflow.note.content", text)
+
+    def add_description(self, run_id: str, text: str) -> None:
+        """Set the second half of a run's description, below a rule; the first half stays."""
+        said = self.client.get_run(run_id).data.tags.get("mlflow.note.content", "")
+        self.describe(run_id, said.partition(RULE)[0] + RULE + text)
+
+    def log_input(self, run_id: str, read: Observations, digest: str) -> None:
+        """Log which observations a run read; MLflow takes inputs of one name and digest for the same data."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        columns = [
+            {"name": name, "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *read.shape]}}
+            for name in read.variables
+        ]
+        dataset = Dataset(
+            name=read.name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": read.path}),
+            schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(columns), "targets": None}}),
+            profile=json.dumps({"part": read.part, "units": dict(read.variables)} | dict(read.profile)),
+        )
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", read.part)])])
+
+    def show(self, run_id: str, key: str, step: int, picture: Path) -> None:
+        """Log a picture of a series: the page of a run, and the comparison of runs, show it by its step."""
+        from PIL import Image
+
+        begin = f"images/{key.replace('/', '~')}+step+{step}+"
+        if not any(file.path.startswith(begin) for file in self.client.list_artifacts(run_id, "images")):
+            with Image.open(picture) as image:
+                self.client.log_image(run_id, image, key=key, step=step)
+
+    def link_inputs(self, run_id: str, inputs: Mapping[str, str]) -> None:
+        """Tag a run with those that made its inputs, where one is known: `inputs` are paths with their hashes."""
+        for path, md5 in inputs.items():
+            made = self.find({f"dvc.out.{path}": md5})
+            if made is not None:
+                self.client.set_tag(run_id, f"dvc.dep.{path}.run", made.info.run_id)
 
     def end(self, run_id: str, status: str) -> None:
         """End a run; `status` is FINISHED, FAILED or KILLED."""

@@ -1,5 +1,6 @@
 import http.server
 import json
+import os
 import socket
 import threading
 import time
@@ -7,18 +8,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from physicnet import mirror as module
-from physicnet.config import ClipConfig
+from physicnet.config import ClipConfig, MachineConfig
+from physicnet.data.synthetic import Uniform, Waves, advected_field
+from physicnet.lineage import md5_of
 from physicnet.mirror import Queue, mirrored, read_means, read_scores
-from physicnet.tracking import PARENT_VARIABLE, Store
+from physicnet.story import results_summary
+from physicnet.tracking import PARENT_VARIABLE, RULE, Store
 
 CLIP = ClipConfig(frames_in=4, frames_out=12)
+NOTE = "mlflow.note.content"
 SCORES = """\
-model,variable,lead,lead_minutes,rmse,csi_0.5
-ours,rain,1,5.0,0.25,
-ours,rain,2,10.0,0.5,nan
-old,rain,1,5.0,1,0.5
+model,variable,units,lead,lead_minutes,rmse,mae,csi_0.5,skill,skill_low,skill_high
+ours,rain,mm h-1,1,5.0,0.25,0.1,,0.5,0.4,0.6
+ours,rain,mm h-1,2,10.0,0.5,0.2,nan,0.5,0.4,0.6
+persistence,rain,mm h-1,1,5.0,1,0.5,0.5,0,0,0
+"""
+HISTORY = """\
+epoch,validation_loss,validation_codebook_usage,validation_codebook_perplexity
+1,0.5,1,2
 """
 
 
@@ -87,28 +97,79 @@ def test_the_flow_tells_which_execution_a_stage_belongs_to(store: Store, monkeyp
     assert store.client.get_run(parent).info.status == "RUNNING"
 
 
-def test_test_scores_reach_the_training_run_that_made_the_checkpoint(store: Store, tmp_path: Path) -> None:
-    checkpoint, metrics, scores, figures = (
-        tmp_path / name for name in ("model", "metrics.json", "scores.csv", "figures")
-    )
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """What the evaluation writes, in small."""
+    folder = tmp_path / "results"
+    for name in ("figures", "frames/rain"):
+        (folder / name).mkdir(parents=True)
+    (folder / "scores.csv").write_text(SCORES)
+    (folder / "origins.csv").write_text("model,time\nours,2010-08-26 06:05:00\n")
+    (folder / "figures" / "flow.png").write_bytes(b"png")
+    for minutes in (5, 10):
+        Image.new("RGB", (30, 20)).save(folder / "frames" / "rain" / f"lead_{minutes:03}.png")
+    return folder
+
+
+def test_test_scores_reach_the_training_run_that_made_the_checkpoint(
+    store: Store, tmp_path: Path, results: Path
+) -> None:
+    checkpoint, metrics = tmp_path / "model", tmp_path / "metrics.json"
     checkpoint.write_bytes(b"weights")
     metrics.write_text(json.dumps({"ours": {"rain": {"rmse": 0.375}}}))
-    scores.write_text(SCORES)
-    figures.mkdir()
-    (figures / "flow.png").write_bytes(b"png")
+    (tmp_path / "history.csv").write_text(HISTORY)
     with mirrored("train", clip=CLIP) as training:
         training.keep(checkpoint)
+        training.summarise(tmp_path / "history.csv")
     with mirrored("evaluate", clip=CLIP) as evaluation:
-        evaluation.conclude(checkpoint=checkpoint, metrics=metrics, scores=scores, figures=figures)
+        evaluation.conclude(checkpoint=checkpoint, metrics=metrics, results=results)
     for run_id in (training.run_id, evaluation.run_id):
         points = store.client.get_metric_history(run_id, "test by lead/ours/rain/rmse")
         assert [(point.step, point.value) for point in points] == [(5, 0.25), (10, 0.5)]
-        assert "figures" in {file.path for file in store.client.list_artifacts(run_id)}
-    assert "test by lead/old/rain/rmse" in store.client.get_run(evaluation.run_id).data.metrics
-    assert "test by lead/old/rain/rmse" not in store.client.get_run(training.run_id).data.metrics
+        kept = {file.path for file in store.client.list_artifacts(run_id)}
+        assert kept >= {"figures", "images", "scores.csv", "origins.csv"}
+    assert "test by lead/persistence/rain/rmse" in store.client.get_run(evaluation.run_id).data.metrics
+    assert "test by lead/persistence/rain/rmse" not in store.client.get_run(training.run_id).data.metrics
     execution = store.client.get_run(evaluation.parent_id)
     assert execution.data.metrics["test/ours/rain/rmse"] == 0.375
     assert execution.info.status == "FINISHED"
+    table = results_summary(results)
+    assert execution.data.tags[NOTE] == store.client.get_run(evaluation.run_id).data.tags[NOTE] == table
+    assert store.client.get_run(training.run_id).data.tags[NOTE] == (
+        "Epoch 1 of 1 validates best: loss 0.5; 100% of the codes in use, perplexity 2." + RULE + table
+    )
+
+
+def test_a_run_says_what_it_read_and_where_it_ran(store: Store, tmp_path: Path) -> None:
+    field = advected_field(4, 5, 7, flow=Uniform(1.0, 0.0), pattern=Waves(num=3, wavelength=4.0, seed=0))
+    field.save(tmp_path / "record")
+    (tmp_path / "statistics.json").write_text(json.dumps({"splits": {"train": [[0, 3]], "validation": [[3, 4]]}}))
+    machine = MachineConfig(device="cpu", precision="float32", num_threads=3, cache_mib=1, tile_cells=100)
+    with mirrored("codebook", machine=machine) as mirror:
+        mirror.reads(tmp_path / "record", tmp_path / "statistics.json", "train", "validation")
+        mirror.report(1, {"loss": 0.5})
+    run = store.client.get_run(mirror.run_id)
+    assert f"3 threads of {os.cpu_count()}" in run.data.tags["physicnet.device"]
+    found = {given.tags[0].value: given.dataset for given in run.inputs.dataset_inputs}
+    assert found.keys() == {"train", "validation"}
+    assert found["train"].digest == md5_of(tmp_path / "record")
+    assert json.loads(found["train"].profile)["frames"] == 3
+    assert json.loads(found["validation"].profile)["part"] == "validation"
+    assert "5, 7" in found["train"].schema
+    assert run.data.metrics["system/process_memory_megabytes"] > 10
+    assert 0 <= run.data.metrics["system/cpu_utilization_percentage"] <= 100
+
+
+def test_a_run_is_linked_to_the_run_that_made_its_input(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "codebook").write_bytes(b"codes")
+    with mirrored("codebook", clip=CLIP) as made:
+        made.keep(tmp_path / "codebook")
+    run_id = store.find_or_create({"physicnet.child": "uses"}, "train", {})
+    path = str(tmp_path / "codebook")
+    store.link_inputs(run_id, {path: md5_of(tmp_path / "codebook"), "unknown": "0"})
+    tags = store.client.get_run(run_id).data.tags
+    assert tags[f"dvc.dep.{path}.run"] == made.run_id
+    assert "dvc.dep.unknown.run" not in tags
 
 
 def test_means_are_named_by_their_path(tmp_path: Path) -> None:
@@ -118,11 +179,12 @@ def test_means_are_named_by_their_path(tmp_path: Path) -> None:
 
 def test_scores_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text(SCORES)
-    assert read_scores(tmp_path / "scores.csv") == [
+    shown = [metric for metric in read_scores(tmp_path / "scores.csv") if metric[0].endswith(("rmse", "csi_0.5"))]
+    assert shown == [
         ("test by lead/ours/rain/rmse", 0.25, 5),
         ("test by lead/ours/rain/rmse", 0.5, 10),
-        ("test by lead/old/rain/rmse", 1.0, 5),
-        ("test by lead/old/rain/csi_0.5", 0.5, 5),
+        ("test by lead/persistence/rain/rmse", 1.0, 5),
+        ("test by lead/persistence/rain/csi_0.5", 0.5, 5),
     ]
 
 

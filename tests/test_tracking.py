@@ -4,9 +4,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from physicnet.lineage import StageEntry
-from physicnet.tracking import Store, flatten, process_tags
+from physicnet.tracking import RULE, Store, flatten, process_tags
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,11 @@ def test_an_execution_holds_parameters_and_pipeline_once(store: Store) -> None:
     run = store.client.get_run(run_id)
     assert run.info.run_name == "tests"
     assert run.data.params["train.losses.prediction"] == "1.0"
-    assert {file.path for file in store.client.list_artifacts(run_id)} >= {"dvc.yaml.txt", "params.yaml.txt"}
+    assert {file.path for file in store.client.list_artifacts(run_id)} >= {
+        "dvc.yaml.txt",
+        "params.yaml.txt",
+        "environment.txt",
+    }
 
 
 def test_a_run_is_found_by_its_tags_before_it_is_created(store: Store) -> None:
@@ -89,6 +94,27 @@ def test_outputs_are_kept_and_a_file_is_known_by_its_hash(store: Store, tmp_path
     made = store.find({f"dvc.out.{tmp_path / 'model'}": "900150983cd24fb0d6963f7d28e17f72"})
     assert made is not None
     assert made.info.run_id == run_id
+
+
+def test_a_picture_is_shown_once_by_its_step(store: Store, tmp_path: Path) -> None:
+    run_id = store.find_or_create({"physicnet.child": "pictures"}, "evaluate", {})
+    Image.new("RGB", (30, 20)).save(tmp_path / "lead.png")
+    for _ in range(2):
+        for step in (5, 55):
+            store.show(run_id, "forecast/rain", step, tmp_path / "lead.png")
+    kept = sorted(file.path for file in store.client.list_artifacts(run_id, "images") if file.path.endswith(".png"))
+    assert [path.split("+timestamp")[0] for path in kept] == [
+        "images/forecast~rain+step+5",
+        "images/forecast~rain+step+55",
+    ]
+
+
+def test_a_description_keeps_its_first_half(store: Store) -> None:
+    run_id = store.find_or_create({"physicnet.child": "described"}, "train", {})
+    store.describe(run_id, "first")
+    for text in ("old", "new"):
+        store.add_description(run_id, text)
+    assert store.client.get_run(run_id).data.tags["mlflow.note.content"] == f"first{RULE}new"
 
 
 def test_an_execution_links_the_run_that_made_each_stage(store: Store) -> None:

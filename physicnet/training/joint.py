@@ -1,5 +1,6 @@
 """Stage 5: joint training of both levels, experts and codebook, from the pretrained codebook or an earlier model on."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ class Joint:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Prediction errors of the validation clips, whole frames; also of persistence.
+        """Prediction errors of the validation clips, whole frames; also of persistence, and the share of its removed.
 
         And which codes they take, while the codebook rests.
         """
@@ -82,7 +83,8 @@ class Joint:
             errors.append([error(forecast, truth, observed).item() for forecast in forecasts])
         fused, alone, persistence = (sum(each) / len(errors) for each in zip(*errors, strict=True))
         scores = {"validation_loss": fused, "validation_global": alone, "validation_persistence": persistence}
-        return scores | codes.take("validation_")
+        skill = 1 - fused / persistence if persistence else math.nan
+        return scores | {"validation_skill": skill} | codes.take("validation_")
 
     def _forecast(
         self, model: nn.Module, clip: Float[Tensor, "b t c h w"], windows: Int[Tensor, "b n 2"] | None

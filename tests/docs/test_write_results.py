@@ -43,22 +43,6 @@ def scores() -> pd.DataFrame:
     )
 
 
-def test_the_table_shows_the_chosen_leads_with_the_best_in_bold(script: ModuleType) -> None:
-    lines = script.table("rain", scores()).splitlines()
-    assert lines[0] == "| rain | | 5 min | 15 min |"
-    assert lines[2] == "| RMSE (mm h⁻¹) | PhysicNet | **0.250** | **0.500** |"
-    assert lines[3] == "|  | Persistence | 0.500 | 0.750 |"
-    assert lines[6:8] == [
-        "| CSI 0.5 mm h⁻¹ | PhysicNet | 0.800 | **0.600** |",
-        "|  | Persistence | **0.900** | **0.600** |",
-    ]
-
-
-def test_the_skill_carries_its_interval(script: ModuleType) -> None:
-    last = script.table("rain", scores()).splitlines()[-1]
-    assert last == "| Skill (95 % interval) | PhysicNet | 0.75 (0.70 to 0.80) | 0.75 (0.70 to 0.80) |"
-
-
 def test_the_report_says_from_where_the_forecasts_start(script: ModuleType, tmp_path: Path) -> None:
     scores().to_csv(tmp_path / "scores.csv", index=False)
     times = ["2010-08-26 06:10:00", "2010-08-26 06:05:00", "2010-08-26 06:10:00"]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from physicnet.evaluation.table import print_table
+from physicnet.evaluation.table import markdown_table, print_table
 from physicnet.fields import DataError
 
 
@@ -66,3 +66,58 @@ def test_every_variable_has_its_table(results: Path) -> None:
 def test_a_folder_without_scores_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"scores\.csv does not exist; run the stage that writes it \(dvc repro\)"):
         print_table(tmp_path)
+
+
+def scores() -> pd.DataFrame:
+    rows = [
+        ("physicnet", 1, 5, 0.25, 0.8),
+        ("physicnet", 2, 10, 0.5, 0.7),
+        ("physicnet", 3, 15, 0.5, 0.6),
+        ("persistence", 1, 5, 0.5, 0.9),
+        ("persistence", 2, 10, 0.75, 0.8),
+        ("persistence", 3, 15, 0.75, 0.6),
+    ]
+    table = pd.DataFrame(rows, columns=["model", "lead", "lead_minutes", "rmse", "csi_0.5"])
+    return table.assign(
+        variable="rain",
+        units="mm h-1",
+        mae=table["rmse"],
+        skill=0.75,
+        skill_low=0.7,
+        skill_high=0.8,
+        csi_2=float("nan"),
+    )
+
+
+def test_a_table_in_markdown_shows_the_best_of_each_lead_in_bold() -> None:
+    lines = markdown_table("rain", scores()).splitlines()
+    assert lines[0] == "| rain | | 5 min | 10 min | 15 min |"
+    assert lines[2] == "| RMSE (mm h⁻¹) | PhysicNet | **0.250** | **0.500** | **0.500** |"
+    assert lines[3] == "|  | Persistence | 0.500 | 0.750 | 0.750 |"
+    assert lines[6:8] == [
+        "| CSI 0.5 mm h⁻¹ | PhysicNet | 0.800 | 0.700 | **0.600** |",
+        "|  | Persistence | **0.900** | **0.800** | **0.600** |",
+    ]
+
+
+def test_the_skill_carries_its_interval() -> None:
+    last = markdown_table("rain", scores()).splitlines()[-1]
+    assert (
+        last
+        == "| Skill (95 % interval) | PhysicNet | 0.75 (0.70 to 0.80) | 0.75 (0.70 to 0.80) | 0.75 (0.70 to 0.80) |"
+    )
+
+
+def test_of_many_leads_the_first_and_four_more_are_shown() -> None:
+    table = scores()
+    rows = [
+        table.assign(lead=table["lead"] + 3 * part, lead_minutes=table["lead_minutes"] + 15 * part) for part in range(4)
+    ]
+    head = markdown_table("rain", pd.concat(rows)).splitlines()[0]
+    assert head == "| rain | | 5 min | 15 min | 30 min | 45 min | 60 min |"
+
+
+def test_a_score_that_does_not_exist_is_a_dash_in_markdown_too() -> None:
+    table = scores()
+    table.loc[0, "mae"] = float("nan")
+    assert "| MAE (mm h⁻¹) | PhysicNet | – | **0.500** | **0.500** |" in markdown_table("rain", table)

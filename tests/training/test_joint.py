@@ -134,7 +134,9 @@ def test_validation_compares_with_persistence(data: Data) -> None:
     task = task_on(data)
     scores = task.validate(task.model)
     codes = {"validation_codebook_usage", "validation_codebook_perplexity"}
-    assert scores.keys() == {"validation_loss", "validation_global", "validation_persistence"} | codes
+    assert (
+        scores.keys() == {"validation_loss", "validation_global", "validation_persistence", "validation_skill"} | codes
+    )
     assert all(score > 0 for score in scores.values())
 
 
