@@ -190,17 +190,21 @@ def table(results: Annotated[Path, typer.Argument(exists=True)] = Path("results"
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="on this machine alone")] = 5000) -> None:
-    """Serve the view of all runs (MLflow), and say where it is."""
+def ui(
+    port: Annotated[int, typer.Option(help="on this machine alone")] = 5000,
+    browser: Annotated[bool, typer.Option(help="open the page, once it can be seen")] = True,
+) -> None:
+    """Serve the view of all runs (MLflow), and open it where runs are compared."""
+    from physicnet.process import end_cleanly_on_sigterm
     from physicnet.tracking import Store
+    from physicnet.viewer import view
 
     store = Store(Path.cwd())
     if store.uri.startswith("http"):
         typer.echo(f"The runs are on the server of MLFLOW_TRACKING_URI: {store.place}{store.page}")
         return
-    typer.echo(f"All runs, within a minute: http://127.0.0.1:{port}{store.page}  (end with Ctrl-C)")
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # halves the memory
-    os.execv(sys.executable, [sys.executable, *store.server_command(port)])
+    end_cleanly_on_sigterm()
+    view(store, port, in_browser=browser)
 
 
 def main() -> None:

@@ -189,8 +189,9 @@ class StageMirror:
         self.queue.add("the summary", lambda: self.store.describe(self.run_id, training_summary(history)))
 
     def conclude(self, *, checkpoint: Path, metrics: Path, results: Path) -> None:
-        """Log the test results here, on the run that trained `checkpoint` and, in short, on the execution; end it.
+        """Log the test results here, on the run that trained `checkpoint` and on the execution; end it.
 
+        The baselines' scores are logged here alone: a comparison of models would be full of them.
         `metrics` is the nested JSON of means over leads, `results` the folder with the tables `scores.csv` (a row per
         model, variable and lead) and `origins.csv`, the figures, and the pictures of a forecast in `frames`.
         """
@@ -211,8 +212,9 @@ class StageMirror:
                 self.store.keep(run.info.run_id, scores)
 
         def log_on_execution() -> None:
-            self.store.log_metrics(self.parent_id, read_means(metrics), now)
+            self.store.log_metrics(self.parent_id, _of_the_model(read_means(metrics), read_scores(scores)), now)
             self.store.describe(self.parent_id, results_summary(results))
+            self._tell(self.parent_id, results)
 
         self.queue.add("the test scores", log_on_this)
         self.queue.add("the test scores and figures on the training's run", log_on_training)
@@ -232,7 +234,7 @@ class StageMirror:
         self.store.keep(run_id, results / "origins.csv")
         self.store.keep(run_id, results / "figures")
         for picture in sorted((results / "frames").glob("*/lead_*.png")):
-            minutes = int(picture.stem.removeprefix("lead_"))
+            minutes = round(float(picture.stem.removeprefix("lead_")))
             self.store.show(run_id, f"forecast/{picture.parent.name}", minutes, picture)
 
     def _log_input(self, record: Path, statistics: Path, part: str) -> None:

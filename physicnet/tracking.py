@@ -218,7 +218,7 @@ class Store:
     @property
     def page(self) -> str:
         """The page of the user interface that compares the runs, below the server's address."""
-        return f"/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART"
+        return f"/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
 
     def _keep_text(self, run_id: str, *names: str) -> None:
         """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""

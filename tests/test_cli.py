@@ -141,18 +141,16 @@ def test_the_table_of_results_needs_results(folder: Path, run: Run, capsys: pyte
 
 
 def test_the_view_of_all_runs_is_served_for_this_machine_alone(
-    repository: Path, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    repository: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true")
-    monkeypatch.delenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION")
     monkeypatch.chdir(repository)
-    started: list[list[str]] = []
-    monkeypatch.setattr(cli.os, "execv", lambda _, words: started.append(words))
+    shown: list[tuple] = []
+    monkeypatch.setattr("physicnet.viewer.view", lambda *args, **options: shown.append((*args[1:], options)))
+    monkeypatch.setattr("physicnet.process.end_cleanly_on_sigterm", lambda: None)
     with pytest.raises(SystemExit):
-        run("ui", "--port", "5055")
-    assert started == [[sys.executable, *Store(repository).server_command(5055)]]
-    assert "http://127.0.0.1:5055/#/experiments/1/runs?compareRunsMode=CHART" in capsys.readouterr().out
+        run("ui", "--port", "5055", "--no-browser")
+    assert shown == [(5055, {"in_browser": False})]
 
 
 @pytest.mark.usefixtures("folder")
@@ -177,7 +175,8 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
     monkeypatch.setattr(StageMirror, "begin", lambda _, sections: begun.append(list(sections)))
     monkeypatch.setattr(StageMirror, "end", lambda _, status: begun.append(status))
     monkeypatch.setattr(StageMirror, "keep", lambda *_: None)
-    monkeypatch.setattr(StageMirror, "conclude", lambda *_, **__: None)
+    for name in ("conclude", "reads", "summarise"):
+        monkeypatch.setattr(StageMirror, name, lambda *_, **__: None)
     functions = {
         "normalize": "data.normalize.normalize",
         "crops": "data.crops.draw_crops",

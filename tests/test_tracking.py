@@ -151,7 +151,7 @@ def test_the_view_is_served_on_this_machine_alone(store: Store) -> None:
     command = store.server_command(5001)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--port") + 1] == "5001"
-    assert store.page == "/#/experiments/1/runs?compareRunsMode=CHART"
+    assert store.page == "/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 
 
 def test_nested_names_become_paths() -> None:

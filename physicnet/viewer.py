@@ -1,0 +1,97 @@
+"""The view of all runs: MLflow's own server, on this machine alone, opened where runs are compared."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from physicnet.process import GRACE
+from physicnet.tracking import Store
+
+HOST = "127.0.0.1"
+PATIENCE = 180.0  # seconds until the server must answer; on a busy machine it starts slowly
+
+
+class ViewError(ValueError):
+    """The view cannot be shown."""
+
+
+def view(store: Store, port: int, *, in_browser: bool) -> None:
+    """Serve the runs of a store until told to end; say where, and open that page once it can be seen.
+
+    Raises:
+        ViewError: if the port is taken, or the server ends by itself or does not begin to answer.
+    """
+    _require_free(port)
+    with _serving(store, port) as server:
+        _wait_for(server, port)
+        address = f"http://{HOST}:{port}{store.page}"
+        print(f"All runs: {address}  (end with Ctrl-C)", flush=True)
+        if in_browser:
+            webbrowser.open(address)
+        status = server.wait()
+    raise ViewError(
+        f"MLflow's server on port {port} ended by itself with exit status {status}; its output above says why"
+    )
+
+
+@contextmanager
+def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the server, and end it with all that it started."""
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # halves the memory
+    server = subprocess.Popen(
+        [sys.executable, *store.server_command(port)], env=environment, stdout=sys.stderr.fileno()
+    )
+    try:
+        yield server
+    finally:
+        family = (
+            [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)] if _runs(server) else []
+        )
+        for process in family:
+            process.terminate()
+        for process in psutil.wait_procs(family, timeout=GRACE)[1]:
+            process.kill()
+        server.wait()
+
+
+def _runs(server: subprocess.Popen[bytes]) -> bool:
+    return server.poll() is None
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ViewError(
+                f"port {port} of this machine cannot be used ({error.strerror}); perhaps the runs are shown there "
+                f"already: http://{HOST}:{port}; or choose another with --port"
+            ) from None
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while not _answers(port):
+        if not _runs(server):
+            raise ViewError(f"MLflow's server ended with exit status {server.returncode}; its output above says why")
+        if time.monotonic() > end:
+            raise ViewError(f"MLflow's server on port {port} gave no answer within {PATIENCE:.0f} seconds")
+        time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
