@@ -5,7 +5,7 @@ All functions take plain arrays and tables and return a figure, which `physicnet
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
@@ -104,7 +105,7 @@ def forecast_figure(
             for axes, frame, expected in zip(row, frames, truth, strict=True):
                 draw_map(axes, np.where(np.isnan(expected), np.nan, frame)[box], chart)
                 if name != "truth":
-                    _note(axes, f"RMSE {_rmse(frame, expected):.2f}")
+                    _note(axes, f"RMSE {frame_rmse(frame, expected):.2f}")
         colour_bar(figure, grid, chart)
     return figure
 
@@ -128,7 +129,8 @@ def draw_map(axes: Axes, frame: Frame, chart: Map) -> None:
     draw_image(axes, frame, chart, cmap=palette(chart.norm), norm=chart.norm)
 
 
-def _rmse(forecast: Frame, truth: Frame) -> float:
+def frame_rmse(forecast: Frame, truth: Frame) -> float:
+    """Return the RMSE of one frame where the truth was observed."""
     sums = metrics.error_sums(forecast[None], truth[None])
     return float(metrics.rmse(sums["squared_error"], sums["cells"])[0])
 
@@ -140,16 +142,19 @@ def _note(axes: Axes, text: str) -> None:
 
 def colour_bar(figure: Figure, axes: np.ndarray | Axes, chart: Map) -> None:
     """Draw the scale beside the axes."""
+    draw_bar(figure, chart, ax=axes, shrink=0.75, aspect=30, pad=0.015, label=labels.pretty(chart.units))
+
+
+def draw_bar(figure: Figure, chart: Map, **place: Any) -> Colorbar:
+    """Draw the scale at a place that is told as `Figure.colorbar` wants it told."""
     extend: Literal["max", "both"] = "max" if isinstance(chart.norm, LogNorm) else "both"
-    mappable = ScalarMappable(chart.norm, palette(chart.norm))
-    bar = figure.colorbar(
-        mappable, ax=axes, shrink=0.75, aspect=30, pad=0.015, extend=extend, label=labels.pretty(chart.units)
-    )
+    bar = figure.colorbar(ScalarMappable(chart.norm, palette(chart.norm)), extend=extend, **place)
     bar.outline.set_visible(False)
     if isinstance(chart.norm, LogNorm):
-        bar.ax.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
-        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar.long_axis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        bar.long_axis.set_major_formatter(lambda value, _: f"{value:g}")
+        bar.long_axis.set_minor_locator(NullLocator())
+    return bar
 
 
 def skill_figure(scores: pd.DataFrame) -> Figure:

@@ -17,6 +17,7 @@ from rich.progress import track
 
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
 from physicnet.evaluation import pooling
+from physicnet.evaluation.animation import draw_leads
 from physicnet.evaluation.gallery import draw_codes, draw_gallery
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Case, Scoreboard, data_ranges, forecast_case
@@ -133,6 +134,7 @@ def compare(
         _write_table(pooling.per_origin(sums), folder / "origins.csv")
         _write_table(spectra, folder / "spectra.csv")
         draw_gallery(folder / "figures", example, scores, spectra, normalizer, explained)
+        draw_leads(folder, example, normalizer)
         if codes.rows:
             table = codes.table(config)
             _write_table(table, folder / "codes.csv")
