@@ -17,6 +17,7 @@ from physicnet.process import GRACE
 from physicnet.tracking import Store
 
 HOST = "127.0.0.1"
+STDERR = 2  # where the server's own words go
 PATIENCE = 180.0  # seconds until the server must answer; on a busy machine it starts slowly
 
 
@@ -47,9 +48,7 @@ def view(store: Store, port: int, *, in_browser: bool) -> None:
 def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run the server, and end it with all that it started."""
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # halves the memory
-    server = subprocess.Popen(
-        [sys.executable, *store.server_command(port)], env=environment, stdout=sys.stderr.fileno()
-    )
+    server = subprocess.Popen([sys.executable, *store.server_command(port)], env=environment, stdout=STDERR)
     try:
         yield server
     finally:
