@@ -12,9 +12,11 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import psutil
 from filelock import FileLock
 
@@ -25,8 +27,11 @@ from physicnet.process import is_alive
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.types import Schema
 
 EXPERIMENT = "physicnet"
+REGISTERED = "physicnet"  # the registered model
+MODEL = "model"  # where a run keeps its logged model
 PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
 METRICS_PER_REQUEST = 1000  # limits of MLflow's server
 ENTRIES_PER_REQUEST = 100
@@ -220,6 +225,59 @@ class Store:
         """The page of the user interface that compares the runs, below the server's address."""
         return f"/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
 
+    def log_model(
+        self,
+        run_id: str,
+        checkpoint: Path,
+        *,
+        loader: str,
+        config: Mapping[str, Any],
+        example: Mapping[str, np.ndarray],
+        params: Mapping[str, Any],
+        answer: Mapping[str, np.ndarray],
+        requirements: list[str],
+    ) -> str:
+        """Log a checkpoint as a model that MLflow can load and serve, below `model/` of the run; return its URI.
+
+        Args:
+            run_id: the run.
+            checkpoint: the file that `_load_pyfunc` of the module `loader` gets, with `config`, to make the model.
+            loader: a module of an installed package.
+            config: what JSON can hold.
+            example: what the model takes, by name: any array of these types and numbers of dimensions.
+            params: what else it takes, as it is where nothing else is asked for.
+            answer: what it gives for the example.
+            requirements: the packages that it needs, as pip takes them.
+        """
+        client = self.client
+        from mlflow.models import Model, ModelSignature, infer_signature
+        from mlflow.pyfunc import save_model
+
+        signature = ModelSignature(_schema(example), _schema(answer), infer_signature(params=dict(params)).params)
+        with TemporaryDirectory() as folder:
+            save_model(
+                f"{folder}/{MODEL}",
+                loader_module=loader,
+                data_path=str(checkpoint),
+                model_config=dict(config),
+                signature=signature,
+                input_example=(dict(example), dict(params)),
+                pip_requirements=requirements,
+                mlflow_model=Model(artifact_path=MODEL, run_id=run_id),
+            )
+            client.log_artifacts(run_id, f"{folder}/{MODEL}", MODEL)
+        return f"runs:/{run_id}/{MODEL}"
+
+    def register(self, run_id: str) -> str:
+        """The version of the registered model `physicnet` that is this run's logged model: found, or created."""
+        with self._lock:
+            if not self.client.search_registered_models(f"name = '{REGISTERED}'"):
+                self.client.create_registered_model(REGISTERED)
+            found = self.client.search_model_versions(f"name = '{REGISTERED}' and run_id = '{run_id}'")
+            if found:
+                return str(found[0].version)
+            return str(self.client.create_model_version(REGISTERED, f"runs:/{run_id}/{MODEL}", run_id).version)
+
     def _keep_text(self, run_id: str, *names: str) -> None:
         """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""
         for name in names:
@@ -246,6 +304,13 @@ def flatten(nested: Mapping[str, Any], separator: str) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _schema(arrays: Mapping[str, np.ndarray]) -> "Schema":
+    """Any length of every dimension, any length of texts."""
+    from mlflow.types import Schema, TensorSpec
+
+    return Schema([TensorSpec(np.dtype(array.dtype.type), (-1,) * array.ndim, name) for name, array in arrays.items()])
 
 
 def _is_running(tag: str) -> bool:

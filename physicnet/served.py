@@ -1,0 +1,246 @@
+"""A checkpoint as a model of MLflow's: observed frames in, forecast frames out, both as the arrays of a dataset.
+
+MLflow finds this module by its name in the installed package, so no model holds code or a pickle. A request and its
+answer have one form, that of an `xarray.Dataset` without attributes:
+
+| array | shape | type | what |
+|---|---|---|---|
+| time | t | text | ISO 8601, in UTC unless an offset is written |
+| each axis, such as y and x | h; w | float64 | the coordinate, in the units of the training data |
+| each variable | t h w | float32 | in the units of the training data; NaN where missing, null in JSON |
+
+Axes are named as in the training data, and rows and columns run as there. An axis that had no coordinate of one
+dimension there has none here.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float32, Shaped
+
+from physicnet.checkpoint import CheckpointError, load_checkpoint
+from physicnet.clock import GREGORIAN, calendar_of, format_time, to_milliseconds, written
+from physicnet.config import MachineConfig
+from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
+from physicnet.fields import DataError, Field, time_differences
+from physicnet.model.rollout import ModelForecaster
+from physicnet.model.sharp import Sharp
+from physicnet.tracking import Store
+
+# What this module imports, directly or not, and MLflow.
+REQUIRED = (
+    "cf-units",
+    "cftime",
+    "einops",
+    "filelock",
+    "jaxtyping",
+    "mlflow",
+    "numpy",
+    "physicnet",
+    "psutil",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "scipy",
+    "torch",
+    "xarray",
+    "zarr",
+)
+OUTPUTS = ("mean", "sharp")
+SECOND = np.timedelta64(1, "s")
+
+Arrays = dict[str, np.ndarray]
+
+
+def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig) -> str:
+    """Log a checkpoint to a run as a model that MLflow can serve, and return the model's URI.
+
+    Args:
+        store: where the run is.
+        run_id: the run.
+        checkpoint: a checkpoint of joint training.
+        record: physical observations, whose last frames become the example and whose units are the model's. The example
+            is kept as JSON, about 25 bytes a cell and frame.
+        machine: what forecasts run on, wherever the model is loaded.
+
+    Raises:
+        DataError: if the model cannot forecast from the example.
+        CheckpointError: if the checkpoint is none, or does not tell time step and grid.
+    """
+    served = Served(checkpoint, machine, record.units)
+    example = served.example(record)
+    return store.log_model(
+        run_id,
+        checkpoint,
+        loader=__name__,
+        config={"machine": machine.model_dump(mode="json"), "units": record.units},
+        example=example,
+        params=served.params,
+        answer=served.predict(example, served.params),
+        requirements=requirements(),
+    )
+
+
+def requirements() -> list[str]:
+    """Return what a model needs, in the versions installed here, as pip takes it.
+
+    A build's name (2.13.0+cpu) is left out: package indexes do not have it, and pip takes any build of the version.
+    """
+    return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIRED]
+
+
+def _load_pyfunc(path: str, config: Mapping[str, Any]) -> "Served":
+    """Return the model of a checkpoint; MLflow calls this, with the configuration that the model was logged with."""
+    return Served(Path(path), MachineConfig.model_validate(config["machine"]), config["units"])
+
+
+class Served:
+    """A model that takes and gives arrays; see the table of the module. It forecasts one request at a time.
+
+    Raises:
+        CheckpointError: if the checkpoint is none, or does not tell time step and grid.
+    """
+
+    def __init__(self, checkpoint: Path, machine: MachineConfig, units: Mapping[str, str]) -> None:
+        self.forecaster = ModelForecaster.load(checkpoint, machine)
+        self.units = units
+        metadata = load_checkpoint(checkpoint).metadata
+        missing = [key for key in ("step_seconds", "grid") if key not in metadata]
+        if missing:
+            raise CheckpointError(
+                f"{checkpoint} does not tell {', '.join(missing)}: it is no model of this version; train again"
+            )
+        self.step = np.timedelta64(round(1000 * metadata["step_seconds"]), "ms")
+        self.grid = [Spacing(**axis) for axis in metadata["grid"]]
+        self._turn = Lock()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of a request, as they are where it names none."""
+        return {"num_leads": self.forecaster.frames_out, "output": OUTPUTS[0]}
+
+    def predict(self, arrays: Arrays, params: Mapping[str, Any]) -> Arrays:
+        """Forecast the `num_leads` frames after the last one.
+
+        `output` is "mean", the forecast that is best on average, or "sharp", the same with the values of the last
+        frame. Only as many frames count as the model takes, the last ones.
+
+        Raises:
+            DataError: if the parameters or arrays are not what they must be, with the remedy; and see
+                `ModelForecaster.forecast` and `Sharp.forecast`.
+        """
+        num_leads, output = params["num_leads"], params["output"]
+        if num_leads < 1:
+            raise DataError(f"num_leads is {num_leads}; ask for 1 lead at least")
+        if output not in OUTPUTS:
+            raise DataError(f"output is {output!r}; ask for one of {OUTPUTS}")
+        past = self._read(arrays)
+        with self._turn:
+            forecaster = Sharp(self.forecaster) if output == "sharp" else self.forecaster
+            frames = forecaster.forecast(past, num_leads)
+            self.forecaster.take_saturation()  # it would gather for ever
+        return self._arrays(past, past.times_after(num_leads), frames)
+
+    def example(self, record: Field) -> Arrays:
+        """Return the last frames of a record as a request.
+
+        Raises:
+            DataError: if the record's variables or axes have other names than those of the training data, or its times
+                are of a calendar that requests cannot tell.
+        """
+        if (record.variables, record.spatial_dims) != (self._variables, self._dims[1:]):
+            raise DataError(
+                f"the record holds {record.variables} along {record.spatial_dims}, the model takes {self._variables} "
+                f"along {self._dims[1:]}; give it observations of that kind, under these names"
+            )
+        if calendar_of(record.times) != GREGORIAN:
+            raise DataError(
+                f"the record's times are of the calendar {calendar_of(record.times)}; only models of the Gregorian "
+                "calendar can be served, so forecast with `ModelForecaster`"
+            )
+        past = record.isel(max(0, record.shape[0] - self.forecaster.frames_in), record.shape[0])
+        return self._arrays(past, past.times, past.frames(0, past.shape[0]))
+
+    @property
+    def _variables(self) -> tuple[str, ...]:
+        return self.forecaster.normalizer.variables
+
+    @property
+    def _dims(self) -> tuple[str, str, str]:
+        rows, columns = self.grid
+        return "time", rows.axis, columns.axis
+
+    @property
+    def _axes(self) -> list[Spacing]:
+        """The axes that have a coordinate."""
+        return [axis for axis in self.grid if axis.distance is not None]
+
+    def _arrays(self, field: Field, times: Shaped[np.ndarray, "t"], frames: Float32[np.ndarray, "t c h w"]) -> Arrays:
+        arrays = {"time": written(to_milliseconds(times), GREGORIAN).astype(str)}
+        arrays |= {axis.axis: field.dataset[axis.axis].values.astype(np.float64) for axis in self._axes}
+        return arrays | dict(zip(field.variables, np.moveaxis(frames, 1, 0), strict=True))
+
+    def _read(self, arrays: Arrays) -> Field:
+        """Return the frames of a request that count, after checking that they are as in training."""
+        values = {name: (self._dims, arrays[name], {"units": self.units[name]}) for name in self._variables}
+        axes = {axis.axis: (axis.axis, arrays[axis.axis], {"units": axis.units}) for axis in self._axes}
+        time = _times(arrays["time"])
+        try:
+            dataset = xr.Dataset(values, {"time": time} | axes)
+        except ValueError as error:
+            shapes = {name: array.shape for name, array in arrays.items()}
+            raise DataError(
+                f"the arrays do not fit together, {shapes}: each variable must have the shape {self._dims}"
+            ) from error
+        frames_in = self.forecaster.frames_in
+        past = Field(dataset.isel(time=slice(-frames_in, None)))
+        if past.shape[0] < frames_in:
+            raise DataError(f"the model needs {frames_in} frames, only {past.shape[0]} are there; give it more")
+        self._check_clock(past)
+        self._check_grid(past)
+        return past
+
+    def _check_clock(self, past: Field) -> None:
+        differences = time_differences(past.times)
+        off = differences != self.step
+        if off.any():
+            frame = int(np.argmax(off))
+            raise DataError(
+                f"{format_time(past.times[frame + 1])} comes {differences[frame] / SECOND:g} s after the frame before "
+                f"it, but the model knows steps of {self.step / SECOND:g} s; give it {len(past.times)} frames that far "
+                "apart, one that was not observed with nothing but missing values"
+            )
+
+    def _check_grid(self, past: Field) -> None:
+        own = spacing_of(past)
+        faults = compare_spacing(own, self.grid).differences
+        faults += [
+            f"{there.axis} is uneven: a row or column is absent, repeated or out of order"
+            for here, there in zip(own, self.grid, strict=True)
+            if (there.regular and not here.regular) or not _runs_one_way(past.dataset[here.axis].values)
+        ]
+        if faults:
+            raise DataError(
+                f"the grid (here) is not like the one that the model was trained on (there): {'; '.join(faults)}; "
+                "give it frames of whole rows and columns of that spacing, in the units of the training data"
+            )
+
+
+def _times(texts: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t"]:
+    try:
+        told = [datetime.fromisoformat(text) for text in texts.tolist()]
+    except ValueError as error:
+        raise DataError(f"time holds what is no time ({error}); write UTC as 2010-08-26T00:05:00") from error
+    moments = [time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None) for time in told]
+    return np.array(moments, "datetime64[us]")
+
+
+def _runs_one_way(coordinate: np.ndarray) -> bool:
+    steps = np.diff(coordinate)
+    return bool((steps > 0).all() or (steps < 0).all())
