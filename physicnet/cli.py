@@ -178,6 +178,7 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
             metrics=metrics,
             results=results,
         )
+        mirror.offer(checkpoint, fields, params.machine)
         mirror.conclude(checkpoint=checkpoint, metrics=metrics, results=results)
 
 

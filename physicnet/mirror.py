@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from physicnet.config import MachineConfig, Section
+from physicnet.fields import Field
 from physicnet.lineage import StageEntry, declared_entry, git_state, md5_of, recorded_entries
 from physicnet.process import dvc_process
 from physicnet.story import observations, results_summary, training_summary
@@ -187,6 +188,18 @@ class StageMirror:
     def summarise(self, history: Path) -> None:
         """Describe the run by how its training went."""
         self.queue.add("the summary", lambda: self.store.describe(self.run_id, training_summary(history)))
+
+    def offer(self, checkpoint: Path, fields: Path, machine: MachineConfig) -> None:
+        """Log the model on the run that trained it, and register it as the challenger."""
+
+        def register() -> None:
+            from physicnet import served  # with torch, which the evaluation has imported
+
+            run = self.store.find({f"dvc.out.{checkpoint}": md5_of(checkpoint)})
+            if run is not None:
+                served.offer(self.store, run.info.run_id, checkpoint, Field.open(fields), machine)
+
+        self.queue.add("the model in the registry", register)
 
     def conclude(self, *, checkpoint: Path, metrics: Path, results: Path) -> None:
         """Log the test results here, on the run that trained `checkpoint` and on the execution; end it.

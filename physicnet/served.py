@@ -31,7 +31,7 @@ from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
 from physicnet.fields import DataError, Field, time_differences
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
-from physicnet.tracking import Store
+from physicnet.tracking import CHALLENGER, Store
 
 # What this module imports, directly or not, and MLflow.
 REQUIRED = (
@@ -53,6 +53,7 @@ REQUIRED = (
     "zarr",
 )
 OUTPUTS = ("mean", "sharp")
+EXAMPLE = 64  # cells
 SECOND = np.timedelta64(1, "s")
 
 Arrays = dict[str, np.ndarray]
@@ -65,8 +66,7 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
         store: where the run is.
         run_id: the run.
         checkpoint: a checkpoint of joint training.
-        record: physical observations, whose last frames become the example and whose units are the model's. The example
-            is kept as JSON, about 25 bytes a cell and frame.
+        record: physical observations, whose last frames become the example and whose units are the model's.
         machine: what forecasts run on, wherever the model is loaded.
 
     Raises:
@@ -85,6 +85,12 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
         answer=served.predict(example, served.params),
         requirements=requirements(),
     )
+
+
+def offer(store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig) -> None:
+    """Log a checkpoint to a run (see `log`), and make it the challenger of the registered model."""
+    log(store, run_id, checkpoint, record, machine)
+    store.name_version(CHALLENGER, store.register(run_id))
 
 
 def requirements() -> list[str]:
@@ -148,7 +154,7 @@ class Served:
         return self._arrays(past, past.times_after(num_leads), frames)
 
     def example(self, record: Field) -> Arrays:
-        """Return the last frames of a record as a request.
+        """Return the last frames of a record as a request: of large ones the block that was observed best.
 
         Raises:
             DataError: if the record's variables or axes have other names than those of the training data, or its times
@@ -165,6 +171,9 @@ class Served:
                 "calendar can be served, so forecast with `ModelForecaster`"
             )
         past = record.isel(max(0, record.shape[0] - self.forecaster.frames_in), record.shape[0])
+        rows, columns = _best_observed(past)
+        window = dict(zip(past.spatial_dims, (rows, columns), strict=True))
+        past = Field(past.dataset.isel(window))
         return self._arrays(past, past.times, past.frames(0, past.shape[0]))
 
     @property
@@ -230,6 +239,19 @@ class Served:
                 f"the grid (here) is not like the one that the model was trained on (there): {'; '.join(faults)}; "
                 "give it frames of whole rows and columns of that spacing, in the units of the training data"
             )
+
+
+def _best_observed(past: Field) -> tuple[slice, slice]:
+    """Return the rows and columns of the block of at most `EXAMPLE` cells a side that the last frame knows best."""
+    last = past.frames(past.shape[0] - 1, past.shape[0])[0]
+    known = np.isfinite(last).all(axis=0)
+    height, width = known.shape
+    blocks = [
+        (slice(row, row + EXAMPLE), slice(column, column + EXAMPLE))
+        for row in range(0, max(1, height - EXAMPLE + 1), EXAMPLE // 2)
+        for column in range(0, max(1, width - EXAMPLE + 1), EXAMPLE // 2)
+    ]
+    return max(blocks, key=lambda block: int(known[block].sum()))
 
 
 def _times(texts: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t"]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "physicnet"
 REGISTERED = "physicnet"  # the registered model
+CHALLENGER = "challenger"  # alias of the version that was evaluated last
 MODEL = "model"  # where a run keeps its logged model
 PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
 METRICS_PER_REQUEST = 1000  # limits of MLflow's server
@@ -277,6 +278,10 @@ class Store:
             if found:
                 return str(found[0].version)
             return str(self.client.create_model_version(REGISTERED, f"runs:/{run_id}/{MODEL}", run_id).version)
+
+    def name_version(self, alias: str, version: str) -> None:
+        """Give an alias to a version of the registered model; who had it before loses it."""
+        self.client.set_registered_model_alias(REGISTERED, alias, version)
 
     def _keep_text(self, run_id: str, *names: str) -> None:
         """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""

@@ -175,7 +175,7 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
     monkeypatch.setattr(StageMirror, "begin", lambda _, sections: begun.append(list(sections)))
     monkeypatch.setattr(StageMirror, "end", lambda _, status: begun.append(status))
     monkeypatch.setattr(StageMirror, "keep", lambda *_: None)
-    for name in ("conclude", "reads", "summarise"):
+    for name in ("conclude", "offer", "reads", "summarise"):
         monkeypatch.setattr(StageMirror, name, lambda *_, **__: None)
     functions = {
         "normalize": "data.normalize.normalize",

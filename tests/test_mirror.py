@@ -19,6 +19,7 @@ from physicnet.story import results_summary
 from physicnet.tracking import PARENT_VARIABLE, RULE, Store
 
 CLIP = ClipConfig(frames_in=4, frames_out=12)
+MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=3, cache_mib=1, tile_cells=100)
 NOTE = "mlflow.note.content"
 SCORES = """\
 model,variable,units,lead,lead_minutes,rmse,mae,csi_0.5,skill,skill_low,skill_high
@@ -140,12 +141,31 @@ def test_test_scores_reach_the_training_run_that_made_the_checkpoint(
     )
 
 
+def test_a_model_is_offered_on_the_run_that_trained_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").write_bytes(b"these weights")
+    field = advected_field(4, 5, 7, flow=Uniform(1.0, 0.0), pattern=Waves(num=3, wavelength=4.0, seed=0))
+    field.save(tmp_path / "record")
+    offered: list[tuple] = []
+    monkeypatch.setattr("physicnet.served.offer", lambda _, *args: offered.append(args))
+    with mirrored("evaluate", clip=CLIP) as unknown:
+        unknown.offer(tmp_path / "model", tmp_path / "record", MACHINE)
+    assert offered == []
+    with mirrored("train", clip=CLIP) as training:
+        training.keep(tmp_path / "model")
+    with mirrored("evaluate", clip=CLIP) as evaluation:
+        evaluation.offer(tmp_path / "model", tmp_path / "record", MACHINE)
+    ((run_id, checkpoint, record, machine),) = offered
+    assert (run_id, checkpoint, machine) == (training.run_id, tmp_path / "model", MACHINE)
+    assert record.shape == field.shape
+
+
 def test_a_run_says_what_it_read_and_where_it_ran(store: Store, tmp_path: Path) -> None:
     field = advected_field(4, 5, 7, flow=Uniform(1.0, 0.0), pattern=Waves(num=3, wavelength=4.0, seed=0))
     field.save(tmp_path / "record")
     (tmp_path / "statistics.json").write_text(json.dumps({"splits": {"train": [[0, 3]], "validation": [[3, 4]]}}))
-    machine = MachineConfig(device="cpu", precision="float32", num_threads=3, cache_mib=1, tile_cells=100)
-    with mirrored("codebook", machine=machine) as mirror:
+    with mirrored("codebook", machine=MACHINE) as mirror:
         mirror.reads(tmp_path / "record", tmp_path / "statistics.json", "train", "validation")
         mirror.report(1, {"loss": 0.5})
     run = store.client.get_run(mirror.run_id)
