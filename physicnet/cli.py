@@ -174,7 +174,11 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
             results=results,
         )
         mirror.conclude(
-            checkpoint=checkpoint, metrics=metrics, scores=results / "scores.csv", figures=results / "figures"
+            checkpoint=checkpoint,
+            metrics=metrics,
+            scores=results / "scores.csv",
+            origins=results / "origins.csv",
+            figures=results / "figures",
         )
 
 

@@ -172,10 +172,11 @@ class StageMirror:
         for path in paths:
             self.queue.add(str(path), partial(self._keep, path))
 
-    def conclude(self, *, checkpoint: Path, metrics: Path, scores: Path, figures: Path) -> None:
+    def conclude(self, *, checkpoint: Path, metrics: Path, scores: Path, origins: Path, figures: Path) -> None:
         """Log the test results here, on the run that trained `checkpoint` and, in short, on the execution; end it.
 
-        `metrics` is the nested JSON of means over leads, `scores` the table with a row per model, variable and lead.
+        `metrics` is the nested JSON of means over leads, `scores` the table with a row per model, variable and lead,
+        `origins` the same for each forecast origin.
         """
         now = _now()
         trained = {f"dvc.out.{checkpoint}": md5_of(checkpoint)}
@@ -187,6 +188,7 @@ class StageMirror:
             run = self.store.find(trained)
             if run is not None:
                 self.store.log_metrics(run.info.run_id, _of_the_model(read_means(metrics), read_scores(scores)), now)
+                self.store.keep(run.info.run_id, origins)
                 self.store.keep(run.info.run_id, figures)
 
         def log_on_execution() -> None:
@@ -195,7 +197,7 @@ class StageMirror:
         self.queue.add("the test scores", log_on_this)
         self.queue.add("the test scores and figures on the training's run", log_on_training)
         self.queue.add("the test scores on the execution", log_on_execution)
-        self.keep(metrics, scores, figures)
+        self.keep(metrics, scores, origins, figures)
         self.queue.add("the end of the execution", self._close_execution)
 
     def end(self, status: str) -> None:

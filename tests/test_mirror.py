@@ -88,22 +88,23 @@ def test_the_flow_tells_which_execution_a_stage_belongs_to(store: Store, monkeyp
 
 
 def test_test_scores_reach_the_training_run_that_made_the_checkpoint(store: Store, tmp_path: Path) -> None:
-    checkpoint, metrics, scores, figures = (
-        tmp_path / name for name in ("model", "metrics.json", "scores.csv", "figures")
+    checkpoint, metrics, scores, origins, figures = (
+        tmp_path / name for name in ("model", "metrics.json", "scores.csv", "origins.csv", "figures")
     )
     checkpoint.write_bytes(b"weights")
     metrics.write_text(json.dumps({"ours": {"rain": {"rmse": 0.375}}}))
     scores.write_text(SCORES)
+    origins.write_text("model,origin")
     figures.mkdir()
     (figures / "flow.png").write_bytes(b"png")
     with mirrored("train", clip=CLIP) as training:
         training.keep(checkpoint)
     with mirrored("evaluate", clip=CLIP) as evaluation:
-        evaluation.conclude(checkpoint=checkpoint, metrics=metrics, scores=scores, figures=figures)
+        evaluation.conclude(checkpoint=checkpoint, metrics=metrics, scores=scores, origins=origins, figures=figures)
     for run_id in (training.run_id, evaluation.run_id):
         points = store.client.get_metric_history(run_id, "test by lead/ours/rain/rmse")
         assert [(point.step, point.value) for point in points] == [(5, 0.25), (10, 0.5)]
-        assert "figures" in {file.path for file in store.client.list_artifacts(run_id)}
+        assert {"origins.csv", "figures"} <= {file.path for file in store.client.list_artifacts(run_id)}
     assert "test by lead/old/rain/rmse" in store.client.get_run(evaluation.run_id).data.metrics
     assert "test by lead/old/rain/rmse" not in store.client.get_run(training.run_id).data.metrics
     execution = store.client.get_run(evaluation.parent_id)
