@@ -1,21 +1,17 @@
 """From sums per model, seed and forecast origin to the tables and the figure of `skill.py`."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from physicnet import metrics
 from physicnet.config import EvaluateConfig
 from physicnet.drawing import drawing_style, save
 from physicnet.evaluation import labels, pooling
+from physicnet.evaluation.paired import COLUMNS, paired
 from physicnet.evaluation.table import result_tables
 from physicnet.fields import written_whole
 
@@ -28,7 +24,6 @@ COLOURS = {
     "convlstm": "#f08c00",
     "simvp": "#ffc078",
 }
-LEVEL = 0.95  # of the intervals
 
 
 def per_seed(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
@@ -51,77 +46,20 @@ def over_seeds(sums: pd.DataFrame) -> pd.DataFrame:
 def pairs(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     """Return ours against every rival with intervals, a row per pair, variable, lead and score.
 
-    Of errors `value` is the ratio ours / rival's (below 1: ours is better), of CSI the difference ours - rival's. Both
-    are drawn together, origin by origin in blocks: see `metrics.bootstrap_skill` for what the intervals know of.
+    `value` of errors is ours as a share of the rival's, of CSI ours minus the rival's: see `paired`.
     """
     sums = over_seeds(sums)
     found = [
-        row | {"variable": variable}
+        paired(*(rows[rows["model"] == name] for name in (ours, rival)), config).assign(
+            ours=ours, rival=rival, variable=variable
+        )
         for variable, rows in sums.groupby("variable", sort=False)
         for ours in OURS
         if ours in set(rows["model"])
         for rival in rows["model"].unique()
         if rival not in OURS
-        for row in _pair(rows, ours, rival, config)
     ]
-    return pd.DataFrame(
-        found, columns=["ours", "rival", "variable", "lead", "lead_minutes", "score", "value", "low", "high"]
-    )
-
-
-def _pair(rows: pd.DataFrame, ours: str, rival: str, config: EvaluateConfig) -> Iterator[dict[str, object]]:
-    both = [rows[rows["model"] == name].set_index(["origin", "lead"]).sort_index() for name in (ours, rival)]
-    leads = both[0].index.get_level_values("lead").unique()
-    minutes = both[0].groupby("lead")["lead_minutes"].first()
-    origins = both[0].index.get_level_values("origin").unique().to_numpy()
-    block = pooling.block_length(origins, len(leads))
-    counts = metrics.draw_blocks(len(origins), block, config.bootstrap_samples, config.seed)
-    for score, (value, drawn) in _comparisons(both, counts).items():
-        low, high = (
-            np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if len(origins) > 1 else drawn[:2] * np.nan
-        )
-        for index, lead in enumerate(leads):
-            where = {"ours": ours, "rival": rival, "lead": lead, "lead_minutes": minutes[lead], "score": score}
-            yield where | {"value": value[index], "low": low[index], "high": high[index]}
-
-
-Score = Callable[[pd.DataFrame, Float64[np.ndarray, "n o"]], Float64[np.ndarray, "n k"]]
-Compared = dict[str, tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, "n k"]]]
-
-
-def _comparisons(both: list[pd.DataFrame], counts: Float64[np.ndarray, "n o"]) -> Compared:
-    """Each score of the pair over all origins, and over those of each draw."""
-    everything = np.ones((1, counts.shape[1]))
-    results: Compared = {}
-    for name, score in _scores(both[0]).items():
-        ours, theirs = ([score(each, draw) for draw in (everything, counts)] for each in both)
-        compare = np.subtract if name.startswith("csi") else np.divide
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value, drawn = (compare(mine, other) for mine, other in zip(ours, theirs, strict=True))
-        results[name] = value[0], drawn
-    return results
-
-
-def _scores(rows: pd.DataFrame) -> dict[str, Score]:
-    thresholds = [name.removeprefix("hits_") for name in labels.defined(rows, "hits_")]
-    return {"rmse": _rmse, "mae": _mae} | {f"csi_{t}": partial(_csi, threshold=t) for t in thresholds}
-
-
-def _drawn(rows: pd.DataFrame, name: str, counts: Float64[np.ndarray, "n o"]) -> Float64[np.ndarray, "n k"]:
-    return counts @ rows[name].unstack("lead").to_numpy(np.float64)
-
-
-def _rmse(rows: pd.DataFrame, counts: Float64[np.ndarray, "n o"]) -> Float64[np.ndarray, "n k"]:
-    return metrics.rmse(_drawn(rows, "squared_error", counts), _drawn(rows, "cells", counts))
-
-
-def _mae(rows: pd.DataFrame, counts: Float64[np.ndarray, "n o"]) -> Float64[np.ndarray, "n k"]:
-    return metrics.mean(_drawn(rows, "absolute_error", counts), _drawn(rows, "cells", counts))
-
-
-def _csi(rows: pd.DataFrame, counts: Float64[np.ndarray, "n o"], *, threshold: str) -> Float64[np.ndarray, "n k"]:
-    names = ("hits", "misses", "false_alarms")
-    return metrics.csi(*(_drawn(rows, f"{name}_{threshold}", counts) for name in names))
+    return pd.concat(found, ignore_index=True)[["ours", "rival", "variable", *COLUMNS]]
 
 
 def show(sums: pd.DataFrame, compared: pd.DataFrame, config: EvaluateConfig, console: Console) -> None:

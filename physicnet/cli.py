@@ -1,4 +1,4 @@
-"""The commands: one for each stage of dvc.yaml, which alone spells the paths; the table; the view of all runs.
+"""The commands: one for each stage of dvc.yaml, which alone spells the paths; the results; the history of runs.
 
 Heavy packages are imported inside the commands, so that `physicnet --help` answers at once. Parameters come from
 params.yaml in the current folder.
@@ -188,6 +188,38 @@ def table(results: Annotated[Path, typer.Argument(exists=True)] = Path("results"
     from physicnet.evaluation.table import print_table
 
     print_table(results)
+
+
+RUN = "two or more: the id of an execution, a training or an evaluation, or its first characters"
+
+
+@app.command()
+def compare(runs: Annotated[list[str], typer.Argument(metavar="RUN", help=RUN)]) -> None:
+    """Compare the test scores of runs with those of the first: settings that differ, scores, intervals.
+
+    Runs whose test data differ are refused.
+    """
+    from rich.console import Console
+
+    from physicnet import history
+    from physicnet.config import load_params
+    from physicnet.tracking import Store
+
+    config = load_params(Path("params.yaml")).evaluate
+    history.compare(Store(Path.cwd()), runs, config, Console())
+
+
+@app.command()
+def explain(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="the id of a run, or its first characters")],
+) -> None:
+    """Say what an execution was made of: code, data, parameters, which stages ran and which were unchanged."""
+    from rich.console import Console
+
+    from physicnet import history
+    from physicnet.tracking import Store
+
+    history.explain(Store(Path.cwd()), run, Console())
 
 
 @app.command()

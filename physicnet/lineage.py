@@ -77,6 +77,11 @@ def declared_entry(root: Path, stage: str) -> StageEntry | None:
     return StageEntry(stage, " ".join(declared["cmd"].split()), deps, params)
 
 
+def declared_stages(root: Path) -> list[str]:
+    """The names of the stages of `dvc.yaml`, in its order."""
+    return list(_read_yaml(root / "dvc.yaml").get("stages", {}))
+
+
 def recorded_entries(root: Path) -> dict[str, StageEntry]:
     """Every stage of `dvc.lock`."""
     return {

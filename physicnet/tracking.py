@@ -8,8 +8,10 @@ agrees in run, name, step, time and value.
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +28,7 @@ from physicnet.process import is_alive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run as Run  # those who read runs take it from here
     from mlflow.types import Schema
 
 EXPERIMENT = "physicnet"
@@ -44,11 +46,17 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # seconds
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+ID_CHARACTERS = 4  # of a run's id that name it, at least
 
 RULE = "\n\n---\n\n"  # of Markdown
 
 Metric = tuple[str, float, int]  # name, value, step
+
+
+class HistoryError(ValueError):
+    """The store of runs, or a run in it, cannot be used as asked; the message names it and the remedy."""
 
 
 class Store:
@@ -82,7 +90,7 @@ class Store:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        with self._lock:
+        with self._lock, self._opening():
             if self.is_default:
                 (self.home / "mlflow").mkdir(exist_ok=True)
             client = MlflowClient(tracking_uri=self.uri)
@@ -283,6 +291,74 @@ class Store:
         """Give an alias to a version of the registered model; who had it before loses it."""
         self.client.set_registered_model_alias(REGISTERED, alias, version)
 
+    def run(self, reference: str) -> "Run":
+        """The run of that id, or the only one whose id begins so.
+
+        Raises:
+            HistoryError: if there is none, or several.
+        """
+        if not re.fullmatch(rf"[0-9a-f]{{{ID_CHARACTERS},}}", reference):
+            raise HistoryError(
+                f"{reference!r} is not the id of a run: give the id, or the {ID_CHARACTERS} or more characters of 0-9 "
+                "and a-f that it begins with; physicnet ui shows all runs"
+            )
+        if self.is_default and not (self.home / "mlflow" / "mlflow.db").is_file():
+            raise HistoryError(
+                f"{self.home / 'mlflow'} holds no runs: change to the folder of params.yaml, or set MLFLOW_TRACKING_URI"
+            )
+        condition = f"attributes.run_id LIKE '{reference}%'"
+        found = self.client.search_runs([self.experiment_id], condition, max_results=10)
+        if not found:
+            raise HistoryError(f"No run at {self.place} has an id that begins with {reference}; physicnet ui shows all")
+        if len(found) > 1:
+            names = ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in found)
+            raise HistoryError(f"{reference} begins the ids of several runs: {names}. Give more characters")
+        return found[0]
+
+    def children(self, run_id: str) -> "list[Run]":
+        """The stages that ran in an execution, oldest first."""
+        condition = f"tags.`mlflow.parentRunId` = '{run_id}'"
+        return list(self.client.search_runs([self.experiment_id], condition, order_by=["attributes.start_time ASC"]))
+
+    def read_text(self, run: "Run", name: str) -> str | None:
+        """The text of an artifact; None if the run has none of that name.
+
+        Raises:
+            HistoryError: if it cannot be read.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if name not in {file.path for file in self.client.list_artifacts(run.info.run_id)}:
+                return None
+            with TemporaryDirectory() as folder:
+                path = Path(self.client.download_artifacts(run.info.run_id, name, folder))
+                return path.read_text(encoding="utf-8")
+        except (MlflowException, OSError, UnicodeDecodeError) as error:
+            raise HistoryError(
+                f"{name} of run {run.info.run_id} cannot be read from {run.info.artifact_uri}: "
+                f"{_one_line(error)}. Repair the file, or run the stage again"
+            ) from error
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Say what a user can do about a store that MLflow cannot open."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if "out-of-date database schema" not in str(error):
+                raise HistoryError(
+                    f"The store of runs at {self.place} cannot be opened; is MLFLOW_TRACKING_URI right, and the server "
+                    f"up? {_one_line(error)}"
+                ) from error
+            uri = self.uri if self.is_default else '"$MLFLOW_TRACKING_URI"'  # which may hold a password
+            raise HistoryError(
+                f"The store of runs at {self.place} was written by an older MLflow. Make a copy of its database, then: "
+                f"mlflow db upgrade {uri}"
+            ) from error
+
     def _keep_text(self, run_id: str, *names: str) -> None:
         """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""
         for name in names:
@@ -325,6 +401,10 @@ def _is_running(tag: str) -> bool:
         return process_tags(process)["physicnet.process"] == tag and is_alive(process)
     except psutil.NoSuchProcess:
         return False
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _outside_of_dvc(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tested import origins_table
 
 from physicnet import cli
 from physicnet.config import ConfigError
@@ -161,6 +162,47 @@ def test_the_view_of_all_runs_on_a_server_is_named(
     with pytest.raises(SystemExit):
         run("ui")
     assert "http://127.0.0.1:1/#/experiments/7" in capsys.readouterr().out
+
+
+@pytest.fixture
+def two_tests(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The ids of two evaluations, the second with half the error, in the store of the current folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(repository)
+    store, ids = Store(repository), []
+    for factor in (1.0, 0.25):
+        origins_table(factor).to_csv(tmp_path / "origins.csv", index=False)
+        ids.append(store.find_or_create({"physicnet.child": f"cli {factor}"}, "evaluate", {"dvc.stage": "evaluate"}))
+        store.keep(ids[-1], tmp_path / "origins.csv")
+    return ids
+
+
+def test_runs_are_compared_by_the_beginnings_of_their_ids(
+    two_tests: list[str], run: Run, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        run("compare", *(run_id[:16] for run_id in two_tests))
+    assert ending.value.code == 0
+    assert "RMSE of B against A: B is better at every lead." in capsys.readouterr().out
+
+
+def test_a_run_is_explained_in_lines_that_a_pipe_does_not_break(
+    two_tests: list[str], run: Run, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    with pytest.raises(SystemExit) as ending:
+        run("explain", two_tests[0])
+    assert ending.value.code == 0
+    assert capsys.readouterr().out.startswith(f"Execution {two_tests[0]}\n")
+
+
+@pytest.mark.usefixtures("two_tests")
+@pytest.mark.parametrize("words", [("compare", "0000000", "1111111"), ("explain", "0000000")])
+def test_an_unknown_run_is_one_message(words: tuple[str, ...], run: Run, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ending:
+        run(*words)
+    assert ending.value.code == 1
+    assert "has an id that begins with 0000000" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("folder")

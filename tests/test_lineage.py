@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from physicnet.lineage import declared_entry, git_state, md5_of, recorded_entries
+from physicnet.lineage import declared_entry, declared_stages, git_state, md5_of, recorded_entries
 
 PIPELINE = {
     "stages": {
@@ -67,6 +67,11 @@ def test_a_stage_that_dvc_does_not_know_has_no_entry(project: Path, tmp_path: Pa
     assert declared_entry(project, "unknown") is None
     assert declared_entry(tmp_path, "make") is None
     assert recorded_entries(tmp_path) == {}
+
+
+def test_stages_stand_in_the_order_of_the_pipeline(project: Path, tmp_path: Path) -> None:
+    assert declared_stages(project) == ["make", "sum"]
+    assert declared_stages(tmp_path) == []
 
 
 def test_the_hash_of_a_file_is_its_md5(tmp_path: Path) -> None:

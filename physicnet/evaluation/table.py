@@ -37,7 +37,7 @@ def result_tables(scores: pd.DataFrame) -> list[Table]:
 
 def _table(variable: str, scores: pd.DataFrame) -> Table:
     units = str(scores["units"].iloc[0])
-    leads = _shown(scores)
+    leads = shown_leads(scores)
     minutes = scores.set_index("lead")["lead_minutes"].groupby(level=0).first()
     table = Table(title=f"{variable}: scores per lead time", title_justify="left")
     table.add_column("score")
@@ -71,7 +71,7 @@ def _marked(value: float, mark: str) -> str:
 def markdown_table(variable: str, scores: pd.DataFrame) -> str:
     """Return a Markdown table of one variable: a block of rows per score, a row per model, a column per lead."""
     units = str(scores["units"].iloc[0])
-    scores = scores[scores["lead"].isin(_shown(scores))]
+    scores = scores[scores["lead"].isin(shown_leads(scores))]
     leads = [labels.lead(float(minutes)) for minutes in sorted(scores["lead_minutes"].unique())]
     lines = [f"| {variable} | | {' | '.join(leads)} |", "|---|---|" + "--:|" * len(leads)]
     for name in ["rmse", "mae", *labels.defined(scores, "csi_")]:
@@ -107,6 +107,6 @@ def _by_lead(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     return scores.pivot(index="model", columns="lead", values=name).loc[scores["model"].unique()]
 
 
-def _shown(scores: pd.DataFrame) -> list[int]:
+def shown_leads(scores: pd.DataFrame) -> list[int]:
     """Return the first lead, and four more spread evenly to the last."""
     return [1, *(lead for lead in labels.spread(int(scores["lead"].max()), 4) if lead > 1)]
