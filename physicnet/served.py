@@ -42,6 +42,7 @@ REQUIRED = (
     "jaxtyping",
     "mlflow",
     "numpy",
+    "pillow",
     "physicnet",
     "psutil",
     "pydantic",

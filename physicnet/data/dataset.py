@@ -161,8 +161,8 @@ def read_batch(dataset: Clips, indices: list[int]) -> Batch:
 def read_ahead(reads: Iterable[Callable[[], T]]) -> Iterator[T]:
     """Yield what `reads` return, in their order, while a thread is at most `AHEAD` of them ahead.
 
-    One thread, because more read no faster: they would wait for each other in Python (benchmarks/README.md). What a
-    read raises is raised in its turn; who stops early leaves no thread behind.
+    One thread, because it is never waited for once the record is in memory (benchmarks/README.md). What a read raises
+    is raised in its turn; who stops early leaves no thread behind.
     """
     reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     pending: deque[Future[T]] = deque()

@@ -20,6 +20,7 @@ weight: S-PROG estimates its lifetimes from the latest frames, too.
 Axes: b batch, k leads, c variables, n bands, f features, j lifetimes, h w rows and columns.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -45,13 +46,13 @@ class Memory(nn.Module):
 
     def forward(self, features: Float[Tensor, "b c f h w"], num_leads: int) -> Float[Tensor, "b k c h w"]:
         """What is added to the last frame at leads 1..num_leads, in standard deviations."""
-        return torch.einsum("bcfhw,cfj,kj->bkchw", features, self.weights, decays(num_leads, self.weights))
+        return torch.einsum("bcfhw,cfj,kj->bkchw", features, self.weights, decays(num_leads, LIFETIMES, self.weights))
 
 
-def decays(num_leads: int, like: Tensor) -> Float[Tensor, "k j"]:
+def decays(num_leads: int, lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:
     """exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`."""
     leads = torch.arange(1, num_leads + 1, dtype=torch.float64)
-    return torch.exp(-(leads[:, None] / torch.tensor(LIFETIMES, dtype=torch.float64)).to(like))
+    return torch.exp(-(leads[:, None] / torch.tensor(lifetimes, dtype=torch.float64)).to(like))
 
 
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:

@@ -6,10 +6,7 @@ from torch import Tensor, nn
 
 
 class ConvGRU(nn.Module):
-    """One cell: moves the state of a grid on, driven by an input on the same grid.
-
-    The input enters by `drive`, apart from the recurrence: an input that stays the same is convolved once.
-    """
+    """One cell: moves the state of a grid on, driven by an input on the same grid, which enters by `drive`."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()

@@ -23,11 +23,12 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physicnet.model.cascade import decays
 from physicnet.model.encoder import conv
 from physicnet.model.warp import resize
 
 BOUND = 4.0  # standard deviations; no source takes a value farther than this from what was observed
-LIFETIMES = (3.0, 10.0, 30.0)  # leads
+RISING = (3.0, 10.0, 30.0)  # lifetimes, leads
 
 
 class Source(NamedTuple):
@@ -44,29 +45,24 @@ class SourceExpert(nn.Module):
         super().__init__()
         self.variables = variables
         self.body = nn.Sequential(conv(latent, hidden), conv(hidden, hidden))
-        self.confidence = nn.Conv2d(hidden, variables * len(LIFETIMES), 1)
-        self.amounts = nn.Conv2d(hidden, variables * len(LIFETIMES) * (1 + basis), 1)  # an offset before them
+        self.confidence = nn.Conv2d(hidden, variables * len(RISING), 1)
+        self.amounts = nn.Conv2d(hidden, variables * len(RISING) * (1 + basis), 1)  # an offset before them
         for parameter in (*self.confidence.parameters(), *self.amounts.parameters()):
             nn.init.zeros_(parameter)
 
     def forward(self, latent: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], num_leads: int) -> Source:
         """Sources of leads 1..num_leads on the grid of `basis`, their values within ±BOUND."""
         state, size = self.body(latent), basis.shape[-2:]
-        shape = {"c": self.variables, "j": len(LIFETIMES)}
+        shape = {"c": self.variables, "j": len(RISING)}
         confidence = rearrange(resize(self.confidence(state), size), "b (c j) h w -> b c j h w", **shape)
         spoken = rearrange(resize(self.amounts(state), size), "b (c j m) h w -> b c j m h w", **shape)
         offset, amounts = spoken[:, :, :, 0], spoken[:, :, :, 1:]
         gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=2)]  # one by one: einsum copies all of it
         value = offset + torch.stack(gains, dim=2)
-        rising = rises(num_leads, value)
+        fading = decays(num_leads, RISING, value.new_zeros((), dtype=torch.float64))  # 1 less it keeps its digits
+        rising = (1 - fading).to(value)
         # In full precision from here on: sources are added to the field.
         value, confidence = (
             einsum(part, rising, "b c j h w, k j -> b k c h w").float() for part in (value, confidence)
         )
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
-
-
-def rises(num_leads: int, like: Tensor) -> Float[Tensor, "k j"]:
-    """1 - exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`."""
-    leads = torch.arange(1, num_leads + 1, dtype=torch.float64)
-    return -torch.expm1(-leads[:, None] / torch.tensor(LIFETIMES, dtype=torch.float64)).to(like)

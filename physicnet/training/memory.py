@@ -17,7 +17,7 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from physicnet.model.cascade import NUM_FEATURES, decays
+from physicnet.model.cascade import LIFETIMES, NUM_FEATURES, decays
 from physicnet.model.physicnet import first_guess
 from physicnet.model.warp import carry
 from physicnet.training.losses import split_missing
@@ -30,7 +30,7 @@ FAINT = 1e-3  # standard deviations; a feature as weak as this has no say, or ro
 def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int) -> Float[Tensor, "c f j"]:
     """Weights of `Memory` for standardised clips: `frames_in` observed frames and the leads after them."""
     gram, moment = (sum(parts) for parts in zip(*(moments(clip[None], frames_in) for clip in clips), strict=True))
-    fading = decays(gram.shape[1], gram)
+    fading = decays(gram.shape[1], LIFETIMES, gram)
     squares = einsum(gram, fading, fading, "c k f g, k i, k j -> c f i g j")
     squares = rearrange(squares, "c f i g j -> c (f i) (g j)")
     products = rearrange(einsum(moment, fading, "c k f, k j -> c f j"), "c f j -> c (f j)")

@@ -132,6 +132,6 @@ def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
 
 
 def test_no_weight_grows_with_the_lead():
-    fading = decays(1000, torch.zeros(1))
+    fading = decays(1000, LIFETIMES, torch.zeros(1))
     assert (fading.diff(dim=0) <= 0).all()
     assert (fading[:, -1] == 1).all()

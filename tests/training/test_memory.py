@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from training.conftest import CLIP, Data
 
-from physicnet.model.cascade import Memory, decays
+from physicnet.model.cascade import LIFETIMES, Memory, decays
 from physicnet.model.physicnet import FirstGuess, first_guess
 from physicnet.model.warp import carry
 from physicnet.training import memory
@@ -53,7 +53,7 @@ def test_the_fit_is_the_least_squares_of_all_cells_written_out(data: Data):
     clips = list(data.inputs.clips.spread(5))
     weights = fit_memory(clips, CLIP.frames_in)
     rows, rests, cells = [], [], 0.0
-    fading = decays(CLIP.frames_out, torch.zeros(1, dtype=torch.float64))
+    fading = decays(CLIP.frames_out, LIFETIMES, torch.zeros(1, dtype=torch.float64))
     for clip in (each[None] for each in clips):
         observed = clip.isfinite().float()
         values = clip.nan_to_num()
