@@ -21,7 +21,7 @@ from physicnet.model.physicnet import (
     observe,
     range_of,
 )
-from physicnet.model.source import LIFETIMES
+from physicnet.model.source import RISING
 from physicnet.model.warp import carry, trajectories
 from physicnet.model.windows import paste
 
@@ -210,7 +210,7 @@ def test_without_a_window_nearby_the_global_level_speaks_alone():
 
 def say(level: Level, confidence: float) -> None:
     """Let a level be so confident at the first lead, everywhere."""
-    level.source.confidence.bias.data[0] = confidence / (1 - math.exp(-1 / LIFETIMES[0]))  # the first rise's
+    level.source.confidence.bias.data[0] = confidence / (1 - math.exp(-1 / RISING[0]))  # the first rise's
 
 
 @pytest.mark.parametrize("global_confidence", [0.0, -2.0])

@@ -7,7 +7,7 @@ import torch
 from drifting import noise
 from torch import Tensor
 
-from physicnet.model.source import BOUND, LIFETIMES, SourceExpert
+from physicnet.model.source import BOUND, RISING, SourceExpert
 
 LATENT, HIDDEN, BASIS, VARIABLES = 3, 5, 4, 2
 COARSE, FINE = (3, 5), (11, 19)
@@ -55,7 +55,7 @@ def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
 
 def test_sources_rise_from_nothing_and_come_to_rest():
     expert, (latent, _) = make_expert(), make_inputs()
-    offsets = expert.amounts.bias.data.view(VARIABLES, len(LIFETIMES), 1 + BASIS)[:, :, 0]
+    offsets = expert.amounts.bias.data.view(VARIABLES, len(RISING), 1 + BASIS)[:, :, 0]
     offsets += 0.1
     value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), 400).value[0, :, 0, 0, 0]
     assert 0 < value[0] < 0.1
@@ -71,10 +71,10 @@ def test_amounts_weigh_the_basis_as_a_loop_does():
     for lead in range(3):
         for c in range(VARIABLES):
             value, confidence = torch.zeros(2, *COARSE), torch.zeros(2, *COARSE)
-            for j, lifetime in enumerate(LIFETIMES):
+            for j, lifetime in enumerate(RISING):
                 rise = 1 - math.exp(-(lead + 1) / lifetime)
-                first = (c * len(LIFETIMES) + j) * (1 + BASIS)
-                confidence += rise * sure[:, c * len(LIFETIMES) + j]
+                first = (c * len(RISING) + j) * (1 + BASIS)
+                confidence += rise * sure[:, c * len(RISING) + j]
                 value += rise * spoken[:, first]
                 for m in range(BASIS):
                     value += rise * spoken[:, first + 1 + m] * basis[:, c, m]
@@ -86,7 +86,7 @@ def test_small_sources_pass_the_bound_unchanged():
     expert, (latent, _) = make_expert(), make_inputs()
     expert.amounts.bias.data[0] = 0.1  # the first offset of the first variable
     value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), 1).value
-    expected = 0.1 * (1 - math.exp(-1 / LIFETIMES[0]))
+    expected = 0.1 * (1 - math.exp(-1 / RISING[0]))
     torch.testing.assert_close(value[:, :, 0], torch.full((2, 1, *FINE), expected), rtol=1e-3, atol=0)
     assert (value[:, :, 1] == 0).all()
 
