@@ -54,7 +54,7 @@ def training_summary(history: Path) -> str:
     best = rows.iloc[int(rows["validation_loss"].argmin())]
     said = [f"Epoch {best['epoch']:.0f} of {len(rows)} validates best: loss {best['validation_loss']:.4g}"]
     if "validation_skill" in rows and np.isfinite(best["validation_skill"]):
-        said.append(f"{best['validation_skill']:.0%} of persistence's removed")
+        said.append(f"{best['validation_skill']:.0%} of persistence's loss removed")
     said.append(
         f"{best['validation_codebook_usage']:.0%} of the codes in use, "
         f"perplexity {best['validation_codebook_perplexity']:.0f}"

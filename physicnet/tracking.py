@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlflow.types import Schema
 
 EXPERIMENT = "physicnet"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # or its page would be about language models
 REGISTERED = "physicnet"  # the registered model
 CHALLENGER = "challenger"  # alias of the version that was evaluated last
 MODEL = "model"  # where a run keeps its logged model
@@ -96,7 +97,7 @@ class Store:
             client = MlflowClient(tracking_uri=self.uri)
             if client.get_experiment_by_name(EXPERIMENT) is None:
                 artifacts = (self.home / "mlflow" / "artifacts").as_uri() if self.is_default else None
-                client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+                client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=KIND)
             return client
 
     @cached_property

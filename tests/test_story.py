@@ -65,4 +65,4 @@ def test_a_training_is_told_by_its_best_epoch(tmp_path: Path) -> None:
     said = training_summary(tmp_path / "history.csv")
     assert said == "Epoch 2 of 3 validates best: loss 1.25; 75% of the codes in use, perplexity 20."
     pd.DataFrame(rows | {"validation_skill": [0.1, 0.5, 0.2]}).to_csv(tmp_path / "history.csv", index=False)
-    assert "loss 1.25; 50% of persistence's removed; 75%" in training_summary(tmp_path / "history.csv")
+    assert "loss 1.25; 50% of persistence's loss removed; 75%" in training_summary(tmp_path / "history.csv")
