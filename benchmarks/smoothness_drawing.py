@@ -29,11 +29,11 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.set_title(title, fontsize=9)
             axes.set_xticks(np.arange(len(weights)), [f"{weight:g}" for weight in weights])
             axes.set_xlabel("weight of the smoothness term")
-            axes.ticklabel_format(axis="y", useOffset=False)
+            axes.set_ylim(0, 1.25 * float(table[name].max()) or 1.0)  # from 0: differences look as large as they are
         first = table.iloc[0]
         clips = int(first["epochs"] * first["steps"] * first["batch"])
         figure.suptitle(
-            f"{clips} clips per training ({first['epochs']} epochs of {first['steps']} steps of {first['batch']}), "
+            f"{clips} clips per training ({first['epochs']:g} epochs of {first['steps']:g} steps of {first['batch']:g}), "
             f"{table['seed'].nunique()} seeds",
             x=0.01,
             ha="left",
