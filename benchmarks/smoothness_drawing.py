@@ -33,8 +33,8 @@ def draw(table: pd.DataFrame) -> Figure:
         first = table.iloc[0]
         clips = int(first["epochs"] * first["steps"] * first["batch"])
         figure.suptitle(
-            f"{clips} clips per training ({first['epochs']:g} epochs of {first['steps']:g} steps of {first['batch']:g}), "
-            f"{table['seed'].nunique()} seeds",
+            f"{clips} clips per training (epochs: {first['epochs']:g}, steps of each: {first['steps']:g}, "
+            f"clips of each: {first['batch']:g}), {table['seed'].nunique()} seeds",
             x=0.01,
             ha="left",
             fontsize=10,

@@ -2,6 +2,8 @@ import http.server
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -87,6 +89,29 @@ def test_a_stage_below_dvc_is_known_by_its_key(store: Store, monkeypatch: pytest
     assert tags["dvc.key"] == mirror.entry.key
     assert tags["dvc.dep.data"] == "900150983cd24fb0d6963f7d28e17f72"
     assert "dvc.dep.a.py" not in tags
+
+
+TRAINING = """
+from physicnet.config import ClipConfig
+from physicnet.mirror import mirrored
+with mirrored("train", clip=ClipConfig(frames_in=4, frames_out=12)) as mirror:
+    for epoch in range(1, 41):
+        mirror.report(epoch, {"loss": 1 / epoch, "validation_loss": 2 / epoch})
+print(mirror.run_id)
+"""
+
+
+def test_two_trainings_that_write_to_one_store_at_once_do_not_fail_each_other(store: Store) -> None:
+    command = [sys.executable, "-c", TRAINING]
+    together = [
+        subprocess.Popen(command, cwd=store.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate() for process in together]
+    assert ["Not mirrored" in errors for _, errors in said] == [False, False]
+    for run_id, _ in said:
+        points = store.client.get_metric_history(run_id.strip(), "validation_loss")
+        assert [point.step for point in points] == [*range(1, 41)]
 
 
 def test_the_flow_tells_which_execution_a_stage_belongs_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
