@@ -122,6 +122,13 @@ def environment() -> str:
     return "\n".join([f"# Python {platform.python_version()}, {platform.platform()}", *lines]) + "\n"
 
 
+def params_now_and_committed(root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What params.yaml holds, and held in the commit at hand; the same outside git."""
+    now = _read_yaml(root / PARAMS)
+    text = _git(root, "show", f"HEAD:./{PARAMS}")
+    return now, now if text is None else yaml.safe_load(text)
+
+
 def _is_ignored(file: Path) -> bool:
     return any(file.name.endswith(IGNORED) or part in IGNORED for part in file.parts)
 

@@ -23,7 +23,7 @@ import psutil
 from filelock import FileLock
 
 from physicnet.config import load_params
-from physicnet.lineage import Observations, StageEntry, environment, git_state, md5_of
+from physicnet.lineage import Observations, StageEntry, environment, git_state, md5_of, params_now_and_committed
 from physicnet.process import is_alive
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+LONGEST_NAME = 100  # characters of the name of an execution
 ID_CHARACTERS = 4  # of a run's id that name it, at least
 
 RULE = "\n\n---\n\n"  # of Markdown
@@ -111,7 +112,7 @@ class Store:
         """The parent run of everything below `process`: found, or created with all parameters and the pipeline."""
         tags = process_tags(process) | git_state(self.root, ["dvc.yaml", "params.yaml"])
         with self._lock:
-            name = name or f"pipeline {tags.get('git.commit', '')[:7]}".strip()
+            name = name or self._execution_name(tags.get("git.commit", ""))
             run_id = self.find_or_create({"physicnet.execution": tags["physicnet.process"]}, name, tags)
         if self.client.get_run(run_id).data.params:
             return run_id
@@ -359,6 +360,15 @@ class Store:
                 f"The store of runs at {self.place} was written by an older MLflow. Make a copy of its database, then: "
                 f"mlflow db upgrade {uri}"
             ) from error
+
+    def _execution_name(self, commit: str) -> str:
+        """The commit, and what of params.yaml is no longer as committed there."""
+        now, committed = (flatten(params, ".") for params in params_now_and_committed(self.root))
+        changed = [
+            f"{name}={value}" for name, value in now.items() if name not in committed or committed[name] != value
+        ]
+        name = f"pipeline {commit[:7]}".strip() + (": " + ", ".join(changed) if changed else "")
+        return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
     def _keep_text(self, run_id: str, *names: str) -> None:
         """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""

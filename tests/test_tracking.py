@@ -60,6 +60,24 @@ def test_an_execution_holds_parameters_and_pipeline_once(store: Store) -> None:
     }
 
 
+def test_an_execution_is_named_by_its_commit_and_by_the_settings_that_were_changed(
+    tmp_path: Path, store: Store
+) -> None:
+    params = (store.root / "params.yaml").read_text()
+    changed = params.replace("num_codes: 128", "num_codes: 64").replace("mirror: true", "mirror: false")
+    (tmp_path / "params.yaml").write_text(params)
+    named = Store(tmp_path)._execution_name
+    assert named("") == "pipeline"
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    assert named("0123456789") == "pipeline 0123456"
+    (tmp_path / "params.yaml").write_text(changed)
+    assert named("0123456789") == "pipeline 0123456: model.num_codes=64, train.mirror=False"
+    (tmp_path / "params.yaml").write_text(changed.replace("[persistence,", "[anvil, s_prog, eof_var, persistence,"))
+    assert len(named("0123456789")) == 100
+    assert named("0123456789").endswith("…")
+
+
 def test_a_run_is_found_by_its_tags_before_it_is_created(store: Store) -> None:
     assert store.find({"physicnet.child": "unknown"}) is None
     created = store.find_or_create({"physicnet.child": "a"}, "ingest", {"dvc.stage": "ingest"})

@@ -34,17 +34,20 @@ SHADES, GREYS = 111, 32  # colours of an animation: of each scale, odd for the o
 def draw_leads(folder: Path, case: Case, normalizer: Normalizer) -> None:
     """Write `frames/<variable>/lead_<minutes>.png` for the first forecaster, and `figures/forecast.gif` of them.
 
+    Lead 0 is the last observed frame, from which the forecast starts: MLflow shows a series of pictures from step 0 on.
     With several variables the animation's name ends in the variable's.
     """
     model = next(iter(case.forecasts))
     last = case.past.frames(case.past.shape[0] - 1, case.past.shape[0])[0]
-    minutes = np.arange(1, len(case.truth) + 1) * float(case.past.step / np.timedelta64(1, "m"))
-    times = [format_minute(time) for time in case.past.times_after(len(minutes))]
+    minutes = np.arange(len(case.truth) + 1) * float(case.past.step / np.timedelta64(1, "m"))
+    times = [format_minute(time) for time in (case.past.times[-1], *case.past.times_after(len(case.truth)))]
     for channel, variable in enumerate(case.past.variables):
-        truth, forecast = case.truth[:, channel], case.forecasts[model][:, channel]
-        chart = chart_of(case.past, channel, truth, normalizer)
-        errors = error_chart(chart, truth, last[channel])
-        box = observed_box(np.concatenate([last[None, channel], truth]))
+        chart = chart_of(case.past, channel, case.truth[:, channel], normalizer)
+        errors = error_chart(chart, case.truth[:, channel], last[channel])
+        truth, forecast = (
+            np.concatenate([last[None, channel], frames[:, channel]]) for frames in (case.truth, case.forecasts[model])
+        )
+        box = observed_box(truth)
         paths = [folder / "frames" / variable / name for name in file_names(minutes)]
         paths[0].parent.mkdir(parents=True)
         for lead, path in enumerate(paths):
