@@ -1,0 +1,139 @@
+"""A tracking server as a team runs it: PostgreSQL behind it, artifacts on an S3 store, all on this machine."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from waiting import wait_until
+
+from physicnet.config import ClipConfig
+from physicnet.mirror import mirrored
+from physicnet.tracking import PARENT_VARIABLE, Store
+
+BINARIES = next(
+    (
+        folder
+        for folder in (*sorted(Path("/usr/lib/postgresql").glob("*/bin")), *map(Path, os.get_exec_path()))
+        if all((folder / name).is_file() for name in ("initdb", "postgres", "pg_isready"))
+    ),
+    None,
+)
+KEYS = {"AWS_ACCESS_KEY_ID": "of-a-test", "AWS_SECRET_ACCESS_KEY": "of-a-test", "AWS_DEFAULT_REGION": "us-east-1"}
+BUCKET = "runs"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The address of an empty database of a PostgreSQL that this test starts and stops."""
+    if BINARIES is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    # PostgreSQL refuses to run as root, and its user cannot enter pytest's folders.
+    owner = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    name = owner.get("user") or pwd.getpwuid(os.geteuid()).pw_name
+    folder, port = Path(tempfile.mkdtemp()), free_port()
+    if owner:
+        shutil.chown(folder, **owner)
+    data = str(folder / "data")
+    initdb = [BINARIES / "initdb", "-D", data, "-A", "trust", "-U", name]
+    subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **owner)  # type: ignore[call-overload]
+    options = ["-D", data, "-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-F"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([BINARIES / "postgres", *options], cwd=folder, stderr=log, stdout=log, **owner)  # type: ignore[call-overload]
+    try:
+        ready = [BINARIES / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+        assert wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 60), (folder / "log").read_text()
+        yield f"postgresql://{name}@127.0.0.1:{port}/postgres"
+    finally:
+        process.terminate()  # waits for no client
+        process.wait(60)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def objects() -> Iterator[str]:
+    """The address of an S3 store with an empty bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    client_of(address).create_bucket(Bucket=BUCKET)
+    yield address
+    server.stop()
+
+
+def client_of(address: str):
+    keys = {"aws_access_key_id": "of-a-test", "aws_secret_access_key": "of-a-test", "region_name": "us-east-1"}
+    return boto3.client("s3", endpoint_url=address, **keys)
+
+
+@pytest.fixture(scope="module")
+def server(database: str, objects: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of MLflow's server above both."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    stores = ["--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}/physicnet"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    settings = {"MLFLOW_S3_ENDPOINT_URL": objects, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **KEYS}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *stores, *where],
+            cwd=folder,
+            env=os.environ | settings,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        assert wait_until(lambda: answers(address) or process.poll() is not None, 180)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(60)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/health"):
+            return True
+    except (URLError, OSError):
+        return False
+
+
+def test_a_run_goes_to_the_database_and_its_files_to_the_objects(
+    server: str, objects: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    for name in (PARENT_VARIABLE, "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(repository)
+    (tmp_path / "model").write_bytes(b"weights")
+    with mirrored("train", clip=ClipConfig(frames_in=4, frames_out=12)) as mirror:
+        mirror.report(1, {"loss": 0.5})
+        mirror.keep(tmp_path / "model")
+    run = Store(repository).client.get_run(mirror.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["loss"] == 0.5
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:")
+    found = client_of(objects).list_objects_v2(Bucket=BUCKET, Prefix="physicnet/")["Contents"]
+    assert f"{mirror.run_id}/artifacts/model" in {"/".join(entry["Key"].split("/")[-3:]) for entry in found}
+    assert (
+        Store(repository).run(mirror.run_id[:8]).info.run_id == mirror.run_id
+    )  # its first characters, in this database
