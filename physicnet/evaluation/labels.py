@@ -7,6 +7,7 @@ import pandas as pd
 TITLES = {
     "physicnet": "PhysicNet",
     "physicnet_sharp": "PhysicNet, sharp",
+    "memory": "Memory alone",
     "persistence": "Persistence",
     "climatology": "Climatology",
     "persistent_anomaly": "Persistent anomaly",
