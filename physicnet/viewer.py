@@ -32,8 +32,8 @@ def view(store: Store, port: int, *, in_browser: bool) -> None:
         ViewError: if the port is taken, or the server ends by itself or does not begin to answer.
     """
     _require_free(port)
-    with _serving(store, port) as server:
-        _wait_for(server, port)
+    with serving(store, port) as server:
+        wait_for(server, port)
         address = f"http://{HOST}:{port}{store.page}"
         print(f"All runs: {address}  (end with Ctrl-C)", flush=True)
         if in_browser:
@@ -45,7 +45,7 @@ def view(store: Store, port: int, *, in_browser: bool) -> None:
 
 
 @contextmanager
-def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run the server, and end it with all that it started."""
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # halves the memory
     server = subprocess.Popen([sys.executable, *store.server_command(port)], env=environment, stdout=STDERR)
@@ -78,7 +78,12 @@ def _require_free(port: int) -> None:
             ) from None
 
 
-def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    """Return when the server answers.
+
+    Raises:
+        ViewError: if it ends, or does not answer in time.
+    """
     end = time.monotonic() + PATIENCE
     while not _answers(port):
         if not _runs(server):
