@@ -39,9 +39,10 @@ def ingest(raw: In, fields: Out, catalogue: Out, resume: Resume) -> None:
     from physicnet.data.summary import print_summary
     from physicnet.mirror import mirrored
 
-    with mirrored("ingest", ingest=params.ingest, clip=params.clip) as mirror:
-        result = stage.ingest(params.ingest, params.clip, raw=raw, fields=fields, catalogue=catalogue, resume=resume)
-        mirror.keep(catalogue)
+    paths = {"raw": raw, "fields": fields, "catalogue": catalogue, "resume": resume}
+    with mirrored("ingest", paths, ingest=params.ingest, clip=params.clip) as mirror:
+        result = stage.ingest(params.ingest, params.clip, **paths)
+        mirror.show()
         print_summary(result, Console())
         result.refuse_above(params.ingest.max_quarantined)
 
@@ -71,17 +72,10 @@ def normalize(fields: In, normalized: Out, statistics: Out, maps: Out) -> None:
     from physicnet.data import normalize as stage
     from physicnet.mirror import mirrored
 
-    with mirrored("normalize", normalize=params.normalize, clip=params.clip, ingest=params.ingest) as mirror:
-        stage.normalize(
-            params.normalize,
-            params.clip,
-            params.ingest,
-            fields=fields,
-            normalized=normalized,
-            statistics=statistics,
-            maps=maps,
-        )
-        mirror.keep(statistics)
+    paths = {"fields": fields, "normalized": normalized, "statistics": statistics, "maps": maps}
+    with mirrored("normalize", paths, normalize=params.normalize, clip=params.clip, ingest=params.ingest) as mirror:
+        stage.normalize(params.normalize, params.clip, params.ingest, **paths)
+        mirror.show()
 
 
 @app.command()
@@ -91,11 +85,10 @@ def crops(normalized: In, statistics: In, crops: Out, figure: Out) -> None:
     from physicnet.data import crops as stage
     from physicnet.mirror import mirrored
 
-    with mirrored("crops", crops=params.crops, clip=params.clip) as mirror:
-        stage.draw_crops(
-            params.crops, params.clip, normalized=normalized, statistics=statistics, crops=crops, figure=figure
-        )
-        mirror.keep(crops, figure)
+    paths = {"normalized": normalized, "statistics": statistics, "crops": crops, "figure": figure}
+    with mirrored("crops", paths, crops=params.crops, clip=params.clip) as mirror:
+        stage.draw_crops(params.crops, params.clip, **paths)
+        mirror.show()
 
 
 @app.command()
@@ -106,24 +99,11 @@ def codebook(normalized: In, statistics: In, maps: In, crops: In, codebook: Out,
     from physicnet.training import pretraining as stage
 
     sections = {"clip": params.clip, "model": params.model, "machine": params.machine}
-    with mirrored("codebook", codebook=params.codebook, **sections) as mirror:
-        mirror.reads(normalized, statistics, "train", "validation")
-        stage.pretrain(
-            params.codebook,
-            params.clip,
-            params.model,
-            params.machine,
-            normalized=normalized,
-            statistics=statistics,
-            maps=maps,
-            crops=crops,
-            codebook=codebook,
-            history=history,
-            resume=resume,
-            report=mirror.report,
-        )
-        mirror.keep(codebook, history)
-        mirror.summarise(history)
+    paths = {"normalized": normalized, "statistics": statistics, "maps": maps, "crops": crops}
+    paths |= {"codebook": codebook, "history": history, "resume": resume}
+    with mirrored("codebook", paths, codebook=params.codebook, **sections) as mirror:
+        stage.pretrain(params.codebook, params.clip, params.model, params.machine, **paths, report=mirror.report)
+        mirror.show()
 
 
 @app.command()
@@ -136,25 +116,11 @@ def train(
     from physicnet.training import joint as stage
 
     sections = {"clip": params.clip, "model": params.model, "machine": params.machine}
-    with mirrored("train", train=params.train, **sections) as mirror:
-        mirror.reads(normalized, statistics, "train", "validation")
-        stage.train(
-            params.train,
-            params.clip,
-            params.model,
-            params.machine,
-            normalized=normalized,
-            statistics=statistics,
-            maps=maps,
-            crops=crops,
-            codebook=codebook,
-            checkpoint=checkpoint,
-            history=history,
-            resume=resume,
-            report=mirror.report,
-        )
-        mirror.keep(checkpoint, history)
-        mirror.summarise(history)
+    paths = {"normalized": normalized, "statistics": statistics, "maps": maps, "crops": crops}
+    paths |= {"codebook": codebook, "checkpoint": checkpoint, "history": history, "resume": resume}
+    with mirrored("train", paths, train=params.train, **sections) as mirror:
+        stage.train(params.train, params.clip, params.model, params.machine, **paths, report=mirror.report)
+        mirror.show()
 
 
 @app.command()
@@ -164,22 +130,11 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
     from physicnet.evaluation import verify as stage
     from physicnet.mirror import mirrored
 
-    with mirrored("evaluate", evaluate=params.evaluate, clip=params.clip, machine=params.machine) as mirror:
-        mirror.reads(fields, statistics, "test")
-        stage.evaluate(
-            params.evaluate,
-            params.clip,
-            params.machine,
-            fields=fields,
-            statistics=statistics,
-            maps=maps,
-            crops=crops,
-            checkpoint=checkpoint,
-            metrics=metrics,
-            results=results,
-        )
-        mirror.offer(checkpoint, fields, params.machine)
-        mirror.conclude(checkpoint=checkpoint, metrics=metrics, results=results)
+    paths = {"fields": fields, "statistics": statistics, "maps": maps, "crops": crops}
+    paths |= {"checkpoint": checkpoint, "metrics": metrics, "results": results}
+    with mirrored("evaluate", paths, evaluate=params.evaluate, clip=params.clip, machine=params.machine) as mirror:
+        stage.evaluate(params.evaluate, params.clip, params.machine, **paths)
+        mirror.show()
 
 
 @app.command()
@@ -220,6 +175,21 @@ def explain(
     from physicnet.tracking import Store
 
     history.explain(Store(Path.cwd()), run, Console())
+
+
+@app.command()
+def mirror() -> None:
+    """Bring to the store of runs what is lacking there of the runs in dvc.lock, from the files of this folder.
+
+    The exit status is 1 if something could not be delivered. Nothing is logged twice.
+    """
+    from rich.console import Console
+
+    from physicnet import replay
+    from physicnet.process import end_cleanly_on_sigterm
+
+    end_cleanly_on_sigterm()
+    replay.replay(Path.cwd(), Console())
 
 
 @app.command()

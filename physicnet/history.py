@@ -12,12 +12,11 @@ from physicnet.config import EvaluateConfig
 from physicnet.evaluation.comparison import print_comparison
 from physicnet.evaluation.scored import ScoredRun, read_origins
 from physicnet.lineage import declared_stages
-from physicnet.tracking import HistoryError, Store
+from physicnet.tracking import PARENT, REPLAYED, HistoryError, Store
 
 if TYPE_CHECKING:
     from physicnet.tracking import Run
 
-PARENT = "mlflow.parentRunId"
 ORIGINS = "origins.csv"
 SHORT = 8  # characters of an id that tell runs apart on the screen
 COLUMN = 11  # characters for the name of a stage or section
@@ -125,7 +124,9 @@ def _head(execution: "Run") -> Iterator[str]:
     yield f"Execution {execution.info.run_id}"
     yield _entry("name", name)
     yield _entry("status", f"{execution.info.status}, {_period(execution)}")
-    yield _entry("git", tags.get("git.commit", "unknown: outside git"))
+    yield _entry(
+        "git", tags.get("git.commit", f"unknown: {'the code has changed' if REPLAYED in tags else 'outside git'}")
+    )
     if "git.commit" in tags:
         is_dirty = tags.get("git.dirty") == "true"
         yield _entry("", f"dvc.yaml and params.yaml {'differed from the commit' if is_dirty else 'as committed'}")
@@ -155,7 +156,7 @@ def _how(run: "Run | None", *, is_own: bool) -> str:
         return "unchanged; the run that made its outputs is not in this store"
     if is_own:
         return f"ran here: {run.info.status}, {_period(run)}"
-    return f"unchanged: made {_time(run.info.start_time)}"
+    return f"unchanged: {_period(run) if REPLAYED in run.data.tags else f'made {_time(run.info.start_time)}'}"
 
 
 def _details(run: "Run", execution: "Run") -> Iterator[str]:
@@ -199,7 +200,9 @@ def _known(store: Store, run_id: str | None) -> "Run | None":
 
 
 def _period(run: "Run") -> str:
-    if run.info.end_time is None:
+    if REPLAYED in run.data.tags:
+        return f"replayed from files {_time(run.info.start_time)}; when it ran is not known"
+    if run.info.end_time is None or run.info.status == "RUNNING":
         return f"since {_time(run.info.start_time)}"
     start, end = _time(run.info.start_time), _time(run.info.end_time)
     day = len("2026-01-31 ")

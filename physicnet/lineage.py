@@ -10,7 +10,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import distributions
 from operator import itemgetter
@@ -25,12 +25,16 @@ IGNORED = ("__pycache__", ".pyc")  # as in .dvcignore
 
 @dataclass(frozen=True)
 class StageEntry:
-    """One stage as it stands in `dvc.lock`: the command, the hash of every input, the parameters it reads."""
+    """One stage as it stands in `dvc.lock`: the command, the hash of every input, the parameters it reads.
+
+    The hashes of the outputs are known afterwards only, and do not count for the key.
+    """
 
     name: str
     command: str
     deps: dict[str, str]
     params: dict[str, Any]
+    outs: dict[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def key(self) -> str:
@@ -90,9 +94,18 @@ def recorded_entries(root: Path) -> dict[str, StageEntry]:
             " ".join(entry["cmd"].split()),
             {dep["path"]: dep["md5"] for dep in entry.get("deps", [])},
             entry.get("params", {}).get(PARAMS, {}),
+            {out["path"]: out["md5"] for out in entry.get("outs", [])},
         )
         for name, entry in _read_yaml(root / "dvc.lock").get("stages", {}).items()
     }
+
+
+def is_as_recorded(root: Path, entry: StageEntry) -> bool:
+    """Whether the code and the parameters of a stage are still those of its entry."""
+    values = _read_yaml(root / PARAMS)
+    code = {path: md5 for path, md5 in entry.deps.items() if path.endswith(".py")}
+    is_same_code = all((root / path).is_file() and md5_of(root / path) == md5 for path, md5 in code.items())
+    return is_same_code and all(values.get(section) == value for section, value in entry.params.items())
 
 
 def md5_of(path: Path) -> str:
@@ -134,8 +147,7 @@ def _is_ignored(file: Path) -> bool:
 
 
 def _recorded_outs(root: Path) -> dict[str, str]:
-    stages = _read_yaml(root / "dvc.lock").get("stages", {}).values()
-    return {out["path"]: out["md5"] for entry in stages for out in entry.get("outs", [])}
+    return {path: md5 for entry in recorded_entries(root).values() for path, md5 in entry.outs.items()}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -4,15 +4,12 @@ A server that is slow, failing or gone costs seconds: requests wait in a queue, 
 could not be delivered when the stage ends is named on the screen.
 """
 
-import csv
-import json
-import math
 import os
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,27 +17,27 @@ from pathlib import Path
 
 import psutil
 
+from physicnet import contents
 from physicnet.config import MachineConfig, Section
-from physicnet.fields import Field
-from physicnet.lineage import StageEntry, declared_entry, git_state, md5_of, recorded_entries
+from physicnet.lineage import StageEntry, declared_entry, git_state, recorded_entries
 from physicnet.process import dvc_process
-from physicnet.story import observations, results_summary, training_summary
-from physicnet.tracking import PARENT_VARIABLE, Metric, Store, flatten, process_tags
+from physicnet.tracking import PARENT, PARENT_VARIABLE, Metric, Store, one_line, process_tags
 
 RETRY_INTERVAL = 60.0  # seconds between two tries while the server fails
 LAST_TRY = 10.0  # seconds that the end of a stage may wait for the server
 
 
 @contextmanager
-def mirrored(stage: str, **sections: Section) -> Iterator["StageMirror"]:
+def mirrored(stage: str, paths: Mapping[str, Path], **sections: Section) -> Iterator["StageMirror"]:
     """Mirror the run of a stage while the block runs; how the block ends is how the child run ends.
 
-    `sections` are the parameters that the stage reads, by their names in params.yaml. Of the processes that `torchrun`
-    starts for a stage, only the first one has a mirror that shows anything.
+    `paths` are those of its command, by option, and `sections` the parameters that the stage reads, by their names in
+    params.yaml. Of the processes that `torchrun` starts for a stage, only the first one has a mirror that shows
+    anything.
     """
-    mirror = StageMirror(stage, Path.cwd())
+    mirror = StageMirror(stage, Path.cwd(), paths, sections)
     mirror.queue.is_open = os.environ.get("RANK", "0") == "0"
-    mirror.begin(sections)
+    mirror.begin()
     status = "KILLED"
     try:
         yield mirror
@@ -127,113 +124,71 @@ class Queue:
         try:
             request()
         except Exception as error:  # whatever fails here, the stage goes on
-            self.reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self.reason = f"{type(error).__name__}: {one_line(error)}"
             return False
         return True
 
 
-class StageMirror:
+class StageMirror(contents.StageRun):
     """The child run of one stage."""
 
-    def __init__(self, stage: str, root: Path) -> None:
+    is_latest = True
+
+    def __init__(self, stage: str, root: Path, paths: Mapping[str, Path], sections: Mapping[str, Section]) -> None:
         self.stage = stage
         self.root = root
+        self.paths = paths
+        self.sections = sections
         self.store = Store(root)
         self.queue = Queue()
         self.session = dvc_process() or psutil.Process()
         self.identity = {"physicnet.child": uuid.uuid4().hex}
 
     @cached_property
-    def parent_id(self) -> str:
+    def parent_id(self) -> str:  # type: ignore[override]  # which can be set
         """The execution that this stage belongs to, opened by whichever of its stages comes first."""
         return os.environ.get(PARENT_VARIABLE) or self.store.open_execution(self.session)
 
     @cached_property
-    def run_id(self) -> str:
-        """The child run, created on first use."""
-        tags = {"mlflow.parentRunId": self.parent_id, **process_tags(psutil.Process()), **self._lineage()}
+    def run_id(self) -> str:  # type: ignore[override]  # which can be set
+        """The child run: the one that was killed with the same inputs, else a new one, created on first use."""
+        tags = {
+            PARENT: self.parent_id,
+            **process_tags(psutil.Process()),
+            **lineage_tags(self.root, self.stage, self.entry),
+        }
+        begun = self.store.find(self.identity)
+        if begun is None and self.entry is not None:
+            resumed = self.store.resume(self.entry, tags | self.identity)
+            if resumed is not None:
+                return resumed
         return self.store.find_or_create(self.identity, self.stage, tags)
 
     @cached_property
-    def entry(self) -> StageEntry | None:
+    def entry(self) -> StageEntry | None:  # type: ignore[override]  # which can be set
         """What DVC will write to dvc.lock for this run; None outside DVC."""
         return declared_entry(self.root, self.stage) if "DVC_STAGE" in os.environ else None
 
-    def begin(self, sections: Mapping[str, Section]) -> None:
-        """Create the run and log its parameters."""
+    def begin(self) -> None:
+        """Create the run and log its parameters and what it reads."""
         psutil.cpu_percent()  # from here on
-        params = flatten({name: section.model_dump() for name, section in sections.items()}, ".")
-        self.queue.add("the run", lambda: self.store.log_params(self.run_id, params))
-        machine = sections.get("machine")
+        for what, request in contents.inputs(self):
+            self.queue.add(what, request)
+        machine = self.sections.get("machine")
         if isinstance(machine, MachineConfig):
             self.queue.add("the machine", lambda: self._tag_machine(machine))
-        if self.entry is not None:
-            self.queue.add("the runs before", partial(self._link_inputs, self.entry.data))
-
-    def reads(self, record: Path, statistics: Path, *parts: str) -> None:
-        """Log which parts of a record the stage reads."""
-        for part in parts:
-            self.queue.add(f"the {part} part", partial(self._log_input, record, statistics, part))
 
     def report(self, epoch: int, values: Mapping[str, float]) -> None:
         """Log one epoch's values, and what the machine did in it, in one request."""
         metrics = [(name, float(value), epoch) for name, value in {**values, **system_load()}.items()]
         self.queue.add("an epoch", partial(self._log_metrics, metrics, _now()))
 
-    def keep(self, *paths: Path) -> None:
-        """Log output files and folders as artifacts."""
-        for path in paths:
-            self.queue.add(str(path), partial(self._keep, path))
-
-    def summarise(self, history: Path) -> None:
-        """Describe the run by how its training went."""
-        self.queue.add("the summary", lambda: self.store.describe(self.run_id, training_summary(history)))
-
-    def offer(self, checkpoint: Path, fields: Path, machine: MachineConfig) -> None:
-        """Log the model on the run that trained it, and register it as the challenger."""
-
-        def register() -> None:
-            from physicnet import served  # with torch, which the evaluation has imported
-
-            run = self.store.find({f"dvc.out.{checkpoint}": md5_of(checkpoint)})
-            if run is not None:
-                served.offer(self.store, run.info.run_id, checkpoint, Field.open(fields), machine)
-
-        self.queue.add("the model in the registry", register)
-
-    def conclude(self, *, checkpoint: Path, metrics: Path, results: Path) -> None:
-        """Log the test results here, on the run that trained `checkpoint` and on the execution; end it.
-
-        The baselines' scores are logged here alone: a comparison of models would be full of them.
-        `metrics` is the nested JSON of means over leads, `results` the folder with the tables `scores.csv` (a row per
-        model, variable and lead) and `origins.csv`, the figures, and the pictures of a forecast in `frames`.
-        """
-        now, scores = _now(), results / "scores.csv"
-        trained = {f"dvc.out.{checkpoint}": md5_of(checkpoint)}
-
-        def log_on_this() -> None:
-            self.store.log_metrics(self.run_id, read_means(metrics) + read_scores(scores), now)
-            self.store.describe(self.run_id, results_summary(results))
-            self._tell(self.run_id, results)
-
-        def log_on_training() -> None:
-            run = self.store.find(trained)
-            if run is not None:
-                self.store.log_metrics(run.info.run_id, _of_the_model(read_means(metrics), read_scores(scores)), now)
-                self.store.add_description(run.info.run_id, results_summary(results))
-                self._tell(run.info.run_id, results)
-                self.store.keep(run.info.run_id, scores)
-
-        def log_on_execution() -> None:
-            self.store.log_metrics(self.parent_id, _of_the_model(read_means(metrics), read_scores(scores)), now)
-            self.store.describe(self.parent_id, results_summary(results))
-            self._tell(self.parent_id, results)
-
-        self.queue.add("the test scores", log_on_this)
-        self.queue.add("the test scores and figures on the training's run", log_on_training)
-        self.queue.add("the test scores on the execution", log_on_execution)
-        self.keep(metrics, scores)
-        self.queue.add("the end of the execution", self._close_execution)
+    def show(self) -> None:
+        """Log what the stage has written; the evaluation is the end of an execution."""
+        for what, request in contents.outputs(self):
+            self.queue.add(what, request)
+        if contents.CONTENTS[self.stage].results is not None:
+            self.queue.add("the end of the execution", self._close_execution)
 
     def end(self, status: str) -> None:
         """End the run, and say what could not be mirrored."""
@@ -242,46 +197,29 @@ class StageMirror:
             self.queue.add("the end of the execution", lambda: self.store.end(self.parent_id, status))
         self.queue.report(self.store.place)
 
-    def _tell(self, run_id: str, results: Path) -> None:
-        """Show results on a run: every origin's, the figures, a forecast lead by lead."""
-        self.store.keep(run_id, results / "origins.csv")
-        self.store.keep(run_id, results / "figures")
-        for picture in sorted((results / "frames").glob("*/lead_*.png")):
-            minutes = round(float(picture.stem.removeprefix("lead_")))
-            self.store.show(run_id, f"forecast/{picture.parent.name}", minutes, picture)
-
-    def _log_input(self, record: Path, statistics: Path, part: str) -> None:
-        known = {} if self.entry is None else self.entry.deps
-        digest = known.get(record.as_posix()) or md5_of(record)
-        self.store.log_input(self.run_id, observations(record, statistics, part), digest)
-
     def _tag_machine(self, config: MachineConfig) -> None:
         from physicnet.machine import describe  # with torch, which these stages have imported
 
         self.store.client.set_tag(self.run_id, "physicnet.device", describe(config))
 
-    def _link_inputs(self, inputs: Mapping[str, str]) -> None:
-        self.store.link_inputs(self.run_id, inputs)
-
-    def _lineage(self) -> dict[str, str]:
-        tags = {"dvc.stage": self.stage, "mlflow.source.name": f"physicnet {self.stage}"}
-        if self.entry is None:
-            return tags | git_state(self.root, ["params.yaml"])
-        tags |= {"dvc.key": self.entry.key, "dvc.cmd": self.entry.command}
-        tags |= {f"dvc.dep.{path}": md5 for path, md5 in self.entry.data.items()}
-        return tags | git_state(self.root, ["dvc.yaml", "params.yaml", *self.entry.deps])
-
-    def _log_metrics(self, metrics: Sequence[Metric], milliseconds: int) -> None:
+    def _log_metrics(self, metrics: list[Metric], milliseconds: int) -> None:
         self.store.log_metrics(self.run_id, metrics, milliseconds)
-
-    def _keep(self, path: Path) -> None:
-        self.store.keep(self.run_id, path)
 
     def _close_execution(self) -> None:
         entries = recorded_entries(self.root) | ({self.stage: self.entry} if self.entry else {})
         self.store.link_stages(self.parent_id, entries)
         if PARENT_VARIABLE not in os.environ:
             self.store.end(self.parent_id, "FINISHED")
+
+
+def lineage_tags(root: Path, stage: str, entry: StageEntry | None) -> dict[str, str]:
+    """Tags that tie a run to git and to DVC's hashes; `entry` is None outside DVC."""
+    tags = {"dvc.stage": stage, "mlflow.source.name": f"physicnet {stage}"}
+    if entry is None:
+        return tags | git_state(root, ["params.yaml"])
+    tags |= {"dvc.key": entry.key, "dvc.cmd": entry.command}
+    tags |= {f"dvc.dep.{path}": md5 for path, md5 in entry.data.items()}
+    return tags | git_state(root, ["dvc.yaml", "params.yaml", *entry.deps])
 
 
 def system_load() -> dict[str, float]:
@@ -292,41 +230,6 @@ def system_load() -> dict[str, float]:
         "system/system_memory_usage_percentage": psutil.virtual_memory().percent,
         "system/process_memory_megabytes": own / 1e6,
     }
-
-
-def read_means(path: Path) -> list[Metric]:
-    """The leaves of metrics.json as metrics `test/<model>/<variable>/<score>`."""
-    leaves = flatten(json.loads(path.read_text(encoding="utf-8")), "/")
-    return [(f"test/{name}", float(value), 0) for name, value in leaves.items() if _is_finite(value)]
-
-
-def read_scores(path: Path) -> list[Metric]:
-    """The table of scores as metrics `test by lead/<model>/<variable>/<score>`; their step is the lead in minutes.
-
-    A score that does not exist at a lead (an event that never happened) is left out.
-    """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    keys = ("model", "variable", "lead", "lead_minutes")
-    return [
-        (f"test by lead/{row['model']}/{row['variable']}/{name}", float(value), round(float(row["lead_minutes"])))
-        for row in rows
-        for name, value in row.items()
-        if name not in keys and _is_finite(value)
-    ]
-
-
-def _of_the_model(means: list[Metric], by_lead: list[Metric]) -> list[Metric]:
-    """Leave out the baselines: the table of scores begins with the model."""
-    model = by_lead[0][0].split("/")[1] if by_lead else ""
-    return [metric for metric in means + by_lead if metric[0].split("/")[1] in {model, "headline"}]
-
-
-def _is_finite(value: object) -> bool:
-    try:
-        return math.isfinite(float(value))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
 
 
 def _now() -> int:

@@ -88,10 +88,21 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
     )
 
 
-def offer(store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig) -> None:
-    """Log a checkpoint to a run (see `log`), and make it the challenger of the registered model."""
-    log(store, run_id, checkpoint, record, machine)
-    store.name_version(CHALLENGER, store.register(run_id))
+def offer(
+    store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig, *, is_challenger: bool
+) -> bool:
+    """Log a checkpoint to a run (see `log`) and register it, once; say whether that, or the alias, was lacking.
+
+    It becomes the challenger if `is_challenger`, and if the registered model has none.
+    """
+    known = store.version_of(run_id)
+    if known is None:
+        log(store, run_id, checkpoint, record, machine)
+    version, holder = known or store.register(run_id), store.holder(CHALLENGER)
+    is_named = holder != version and (is_challenger or holder is None)
+    if is_named:
+        store.name_version(CHALLENGER, version)
+    return known is None or is_named
 
 
 def requirements() -> list[str]:

@@ -2,11 +2,12 @@
 
 One parent run stands for one execution of the pipeline: one `dvc repro`, one flow run, or one stage started by hand. A
 child run stands for one stage that really ran. Every method may raise whatever MLflow raises, and may be called again
-without logging anything twice: runs are looked up by a tag before they are created, and MLflow ignores a metric that
-agrees in run, name, step, time and value.
+without logging anything twice: runs are looked up by a tag before they are created, and what a run has is looked at
+before it is sent. Methods that return a bool say whether something was lacking.
 """
 
 import json
+import math
 import os
 import re
 import socket
@@ -36,6 +37,11 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # or its page woul
 REGISTERED = "physicnet"  # the registered model
 CHALLENGER = "challenger"  # alias of the version that was evaluated last
 MODEL = "model"  # where a run keeps its logged model
+PARENT = "mlflow.parentRunId"
+REPLAYED = "physicnet.replayed"  # tag: when a run was made from files, so that its times are not those of the stage
+RESUMED = "physicnet.resumed"  # tag: how often the stage was started again after it was killed
+LEFT = "physicnet.left"  # tag: the executions in which the stage was killed before
+ROUNDING = 1e-5  # share by which a value of a table, six digits, may differ from the one that was logged
 PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
 METRICS_PER_REQUEST = 1000  # limits of MLflow's server
 ENTRIES_PER_REQUEST = 100
@@ -52,6 +58,7 @@ SETTINGS = {
 LONGEST_NAME = 100  # characters of the name of an execution
 ID_CHARACTERS = 4  # of a run's id that name it, at least
 
+NOTE = "mlflow.note.content"  # tag: the description of a run
 RULE = "\n\n---\n\n"  # of Markdown
 
 Metric = tuple[str, float, int]  # name, value, step
@@ -117,7 +124,8 @@ class Store:
         if self.client.get_run(run_id).data.params:
             return run_id
         self.close_abandoned()
-        self._keep_text(run_id, "dvc.yaml", "params.yaml")
+        for name in ("dvc.yaml", "params.yaml"):
+            self.keep_text(run_id, name)
         self.client.log_text(run_id, environment(), "environment.txt")
         self.log_params(run_id, flatten(load_params(self.root / "params.yaml").model_dump(), "."))
         return run_id
@@ -136,12 +144,51 @@ class Store:
         found = self.client.search_runs([self.experiment_id], condition, max_results=1)
         return found[0] if found else None
 
-    def log_params(self, run_id: str, params: Mapping[str, object]) -> None:
+    def maker(self, entry: StageEntry) -> "Run | None":
+        """The latest run of a stage, with these very inputs, that has not failed and keeps no other outputs."""
+        condition = f"tags.`dvc.stage` = '{entry.name}' and tags.`dvc.key` = '{entry.key}'"
+        for run in self.client.search_runs([self.experiment_id], f"{condition} and attributes.status != 'FAILED'"):
+            if all(run.data.tags.get(f"dvc.out.{path}", md5) == md5 for path, md5 in entry.outs.items()):
+                return run
+        return None
+
+    def resume(self, entry: StageEntry, tags: Mapping[str, str]) -> str | None:
+        """Go on with the run of a stage that was killed: give it `tags`, among them its new parent; return its id.
+
+        None if the latest run of the stage with these inputs was not killed. The parents that it leaves stay known.
+        """
+        run = self.maker(entry)
+        if run is None or not self._was_killed(run):
+            return None
+        before = run.data.tags
+        marks = {RESUMED: str(int(before.get(RESUMED, "0")) + 1)}
+        if before[PARENT] != tags[PARENT]:
+            marks[LEFT] = f"{before.get(LEFT, '')} {before[PARENT]}".strip()
+        self.client.update_run(run.info.run_id, "RUNNING")
+        self._tag(run.info.run_id, {**tags, **marks})
+        return str(run.info.run_id)
+
+    def log_params(self, run_id: str, params: Mapping[str, object]) -> bool:
         """Log flat parameters."""
         from mlflow.entities import Param
 
-        for part in _parts([Param(name, str(value)) for name, value in params.items()], ENTRIES_PER_REQUEST):
+        known = self.client.get_run(run_id).data.params
+        lacking = [Param(name, str(value)) for name, value in params.items() if name not in known]
+        for part in _parts(lacking, ENTRIES_PER_REQUEST):
             self.client.log_batch(run_id, params=part)
+        return bool(lacking)
+
+    def add_metrics(self, run_id: str, metrics: Sequence[Metric], milliseconds: int) -> bool:
+        """Log the values that are not the last ones of their name and step already."""
+        known = self.client.get_run(run_id).data.metrics
+        last = {
+            (name, point.step): point.value
+            for name in {name for name, _, _ in metrics} & known.keys()
+            for point in sorted(self.client.get_metric_history(run_id, name), key=lambda point: point.timestamp)
+        }
+        lacking = [metric for metric in metrics if not _agree(last.get((metric[0], metric[2])), metric[1])]
+        self.log_metrics(run_id, lacking, milliseconds)
+        return bool(lacking)
 
     def log_metrics(self, run_id: str, metrics: Sequence[Metric], milliseconds: int) -> None:
         """Log values that belong to one moment."""
@@ -151,27 +198,40 @@ class Store:
         for part in _parts(entities, METRICS_PER_REQUEST):
             self.client.log_batch(run_id, metrics=part)
 
-    def keep(self, run_id: str, path: Path) -> None:
-        """Log a file or folder as an artifact under its own name; a file's hash becomes the tag `dvc.out.<path>`."""
+    def keep(self, run_id: str, path: Path) -> bool:
+        """Log a file or folder as an artifact under its own name; once it is there, the tag `dvc.out.<path>` is its
+        hash."""
+        made = {f"dvc.out.{path}": md5_of(path)}
+        if made.items() <= self.client.get_run(run_id).data.tags.items():
+            return False
         if path.is_dir():
             self.client.log_artifacts(run_id, str(path), artifact_path=path.name)
-            return
-        self.client.log_artifact(run_id, str(path))
-        self.client.set_tag(run_id, f"dvc.out.{path}", md5_of(path))
+        else:
+            self.client.log_artifact(run_id, str(path))
+        return self._tag(run_id, made)
 
-    def describe(self, run_id: str, text: str) -> None:
-        """Set the description of a run, in Markdown."""
-        self.client.set_tag(run_id, "mlflow.note.content", text)
+    def keeps_another(self, run_id: str, path: Path) -> bool:
+        """Whether a run has an artifact of that path, with another content."""
+        return self.client.get_run(run_id).data.tags.get(f"dvc.out.{path}") not in {None, md5_of(path)}
 
-    def add_description(self, run_id: str, text: str) -> None:
+    def describe(self, run_id: str, text: str) -> bool:
+        """Set the description of a run, in Markdown; a second half that was added to it stays."""
+        _, rule, added = self.client.get_run(run_id).data.tags.get(NOTE, "").partition(RULE)
+        return self._tag(run_id, {NOTE: text + rule + added})
+
+    def add_description(self, run_id: str, text: str) -> bool:
         """Set the second half of a run's description, below a rule; the first half stays."""
-        said = self.client.get_run(run_id).data.tags.get("mlflow.note.content", "")
-        self.describe(run_id, said.partition(RULE)[0] + RULE + text)
+        said = self.client.get_run(run_id).data.tags.get(NOTE, "")
+        return self._tag(run_id, {NOTE: said.partition(RULE)[0] + RULE + text})
 
-    def log_input(self, run_id: str, read: Observations, digest: str) -> None:
+    def log_input(self, run_id: str, read: Observations, digest: str) -> bool:
         """Log which observations a run read; MLflow takes inputs of one name and digest for the same data."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        inputs = self.client.get_run(run_id).inputs
+        known = [given.dataset for given in inputs.dataset_inputs] if inputs else []
+        if any((dataset.name, dataset.digest) == (read.name, digest) for dataset in known):
+            return False
         columns = [
             {"name": name, "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *read.shape]}}
             for name in read.variables
@@ -185,45 +245,63 @@ class Store:
             profile=json.dumps({"part": read.part, "units": dict(read.variables)} | dict(read.profile)),
         )
         self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", read.part)])])
+        return True
 
-    def show(self, run_id: str, key: str, step: int, picture: Path) -> None:
+    def show(self, run_id: str, key: str, step: int, picture: Path) -> bool:
         """Log a picture of a series: the page of a run, and the comparison of runs, show it by its step."""
         from PIL import Image
 
         begin = f"images/{key.replace('/', '~')}+step+{step}+"
-        if not any(file.path.startswith(begin) for file in self.client.list_artifacts(run_id, "images")):
-            with Image.open(picture) as image:
-                self.client.log_image(run_id, image, key=key, step=step)
+        if any(file.path.startswith(begin) for file in self.client.list_artifacts(run_id, "images")):
+            return False
+        with Image.open(picture) as image:
+            self.client.log_image(run_id, image, key=key, step=step)
+        return True
 
-    def link_inputs(self, run_id: str, inputs: Mapping[str, str]) -> None:
+    def link_inputs(self, run_id: str, inputs: Mapping[str, str]) -> bool:
         """Tag a run with those that made its inputs, where one is known: `inputs` are paths with their hashes."""
+        known = self.client.get_run(run_id).data.tags
+        links: dict[str, str] = {}
         for path, md5 in inputs.items():
-            made = self.find({f"dvc.out.{path}": md5})
+            made = None if f"dvc.dep.{path}.run" in known else self.find({f"dvc.out.{path}": md5})
             if made is not None:
-                self.client.set_tag(run_id, f"dvc.dep.{path}.run", made.info.run_id)
+                links[f"dvc.dep.{path}.run"] = made.info.run_id
+        return self._tag(run_id, links)
 
     def end(self, run_id: str, status: str) -> None:
         """End a run; `status` is FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
 
-    def link_stages(self, run_id: str, entries: Mapping[str, StageEntry]) -> None:
+    def link_stages(self, run_id: str, entries: Mapping[str, StageEntry]) -> bool:
         """Tag an execution with each stage's key and with the child run, of this execution or an earlier one, that
         made the stage's outputs; keep dvc.lock, which tells the data where git cannot."""
+        links = {f"dvc.{name}.key": entry.key for name, entry in entries.items()}
+        known = self.client.get_run(run_id).data.tags
         for name, entry in entries.items():
-            self.client.set_tag(run_id, f"dvc.{name}.key", entry.key)
-            made = self.find({"dvc.stage": name, "dvc.key": entry.key})
+            is_linked = f"dvc.{name}.run" in known and known.get(f"dvc.{name}.key") == entry.key
+            made = None if is_linked else self.maker(entry)
             if made is not None:
-                self.client.set_tag(run_id, f"dvc.{name}.run", made.info.run_id)
-        self._keep_text(run_id, "dvc.lock")
+                links[f"dvc.{name}.run"] = made.info.run_id
+        is_new = self._tag(run_id, links)
+        return self.keep_text(run_id, "dvc.lock") or is_new
 
     def close_abandoned(self) -> None:
         """End the runs whose process on this machine is gone: stages as killed, executions by their stages' ends."""
         condition = f"attributes.status = 'RUNNING' and tags.`physicnet.host` = '{socket.gethostname()}'"
         runs = self.client.search_runs([self.experiment_id], condition)
-        gone = [run for run in runs if not _is_running(run.data.tags["physicnet.process"])]
-        for run in sorted(gone, key=lambda run: "mlflow.parentRunId" not in run.data.tags):
-            is_child = "mlflow.parentRunId" in run.data.tags
-            self.end(run.info.run_id, "KILLED" if is_child else self._outcome(run.info.run_id))
+        gone = [run for run in runs if not self.is_running(run)]
+        for run in sorted(gone, key=lambda run: PARENT not in run.data.tags):
+            self.end(run.info.run_id, "KILLED" if PARENT in run.data.tags else self.outcome(run.info.run_id))
+
+    def is_running(self, run: "Run") -> bool:
+        """Whether the process of a run works on this machine."""
+        is_here = run.data.tags.get("physicnet.host") == socket.gethostname()
+        return run.info.status == "RUNNING" and is_here and _is_running(run.data.tags["physicnet.process"])
+
+    def outcome(self, parent_id: str) -> str:
+        """How an execution ended, by its stages' ends."""
+        statuses = {child.info.status for child in self.children(parent_id)}
+        return "FINISHED" if statuses == {"FINISHED"} else "FAILED"
 
     def server_command(self, port: int) -> list[str]:
         """Arguments of Python that serve the user interface of this store on this machine alone."""
@@ -284,10 +362,18 @@ class Store:
         with self._lock:
             if not self.client.search_registered_models(f"name = '{REGISTERED}'"):
                 self.client.create_registered_model(REGISTERED)
-            found = self.client.search_model_versions(f"name = '{REGISTERED}' and run_id = '{run_id}'")
-            if found:
-                return str(found[0].version)
-            return str(self.client.create_model_version(REGISTERED, f"runs:/{run_id}/{MODEL}", run_id).version)
+            known = self.version_of(run_id)
+            return known or str(self.client.create_model_version(REGISTERED, f"runs:/{run_id}/{MODEL}", run_id).version)
+
+    def version_of(self, run_id: str) -> str | None:
+        """The version of the registered model that is this run's logged model; None if there is none."""
+        found = self.client.search_model_versions(f"name = '{REGISTERED}' and run_id = '{run_id}'")
+        return str(found[0].version) if found else None
+
+    def holder(self, alias: str) -> str | None:
+        """The version of the registered model that has an alias; None if none has."""
+        found = self.client.search_registered_models(f"name = '{REGISTERED}'")
+        return str(found[0].aliases[alias]) if found and alias in found[0].aliases else None
 
     def name_version(self, alias: str, version: str) -> None:
         """Give an alias to a version of the registered model; who had it before loses it."""
@@ -319,7 +405,7 @@ class Store:
 
     def children(self, run_id: str) -> "list[Run]":
         """The stages that ran in an execution, oldest first."""
-        condition = f"tags.`mlflow.parentRunId` = '{run_id}'"
+        condition = f"tags.`{PARENT}` = '{run_id}'"
         return list(self.client.search_runs([self.experiment_id], condition, order_by=["attributes.start_time ASC"]))
 
     def read_text(self, run: "Run", name: str) -> str | None:
@@ -339,7 +425,7 @@ class Store:
         except (MlflowException, OSError, UnicodeDecodeError) as error:
             raise HistoryError(
                 f"{name} of run {run.info.run_id} cannot be read from {run.info.artifact_uri}: "
-                f"{_one_line(error)}. Repair the file, or run the stage again"
+                f"{one_line(error)}. Repair the file, or run the stage again"
             ) from error
 
     @contextmanager
@@ -353,7 +439,7 @@ class Store:
             if "out-of-date database schema" not in str(error):
                 raise HistoryError(
                     f"The store of runs at {self.place} cannot be opened; is MLFLOW_TRACKING_URI right, and the server "
-                    f"up? {_one_line(error)}"
+                    f"up? {one_line(error)}"
                 ) from error
             uri = self.uri if self.is_default else '"$MLFLOW_TRACKING_URI"'  # which may hold a password
             raise HistoryError(
@@ -370,16 +456,31 @@ class Store:
         name = f"pipeline {commit[:7]}".strip() + (": " + ", ".join(changed) if changed else "")
         return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
-    def _keep_text(self, run_id: str, *names: str) -> None:
-        """Keep files of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""
-        for name in names:
-            if (self.root / name).exists():
-                self.client.log_text(run_id, (self.root / name).read_text(encoding="utf-8"), f"{name}.txt")
+    def keep_text(self, run_id: str, name: str) -> bool:
+        """Keep a file of the root as text: DVC takes every dvc.yaml below its folder for a pipeline."""
+        path = self.root / name
+        if not path.exists():
+            return False
+        text = path.read_text(encoding="utf-8")
+        if self.read_text(self.client.get_run(run_id), f"{name}.txt") == text:
+            return False
+        self.client.log_text(run_id, text, f"{name}.txt")
+        return True
 
-    def _outcome(self, parent_id: str) -> str:
-        children = self.client.search_runs([self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")
-        statuses = {child.info.status for child in children}
-        return "FINISHED" if statuses == {"FINISHED"} else "FAILED"
+    def _tag(self, run_id: str, tags: Mapping[str, str]) -> bool:
+        """Set tags, in one request where the server takes so many; none if all are set."""
+        from mlflow.entities import RunTag
+
+        known = self.client.get_run(run_id).data.tags
+        lacking = [RunTag(name, value) for name, value in tags.items() if known.get(name) != value]
+        for part in _parts(lacking, ENTRIES_PER_REQUEST):
+            self.client.log_batch(run_id, tags=part)
+        return bool(lacking)
+
+    def _was_killed(self, run: "Run") -> bool:
+        is_here = run.data.tags.get("physicnet.host") == socket.gethostname()
+        is_gone = run.info.status == "RUNNING" and is_here and not self.is_running(run)
+        return run.info.status == "KILLED" or is_gone
 
 
 def process_tags(process: psutil.Process) -> dict[str, str]:
@@ -414,7 +515,14 @@ def _is_running(tag: str) -> bool:
         return False
 
 
-def _one_line(error: Exception) -> str:
+def _agree(known: float | None, value: float) -> bool:
+    if known is None:
+        return False
+    return math.isclose(known, value, rel_tol=ROUNDING) or (math.isnan(known) and math.isnan(value))
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of a message, for the screen."""
     return " ".join(str(error).split())[:300]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tested import origins_table
+from workspaces import paths_of
 
 from physicnet import cli
 from physicnet.config import ConfigError
@@ -214,11 +215,9 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     begun: list[object] = []
-    monkeypatch.setattr(StageMirror, "begin", lambda _, sections: begun.append(list(sections)))
+    monkeypatch.setattr(StageMirror, "begin", lambda mirror: begun.extend([mirror.paths, list(mirror.sections)]))
     monkeypatch.setattr(StageMirror, "end", lambda _, status: begun.append(status))
-    monkeypatch.setattr(StageMirror, "keep", lambda *_: None)
-    for name in ("conclude", "offer", "reads", "summarise"):
-        monkeypatch.setattr(StageMirror, name, lambda *_, **__: None)
+    monkeypatch.setattr(StageMirror, "show", lambda _: begun.append("shown"))
     functions = {
         "normalize": "data.normalize.normalize",
         "crops": "data.crops.draw_crops",
@@ -230,7 +229,7 @@ def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as ending:
         run(*words)
     assert ending.value.code == 0
-    assert begun == [commands[stage]["params"], "FINISHED"]
+    assert begun == [paths_of(stage), commands[stage]["params"], "shown", "FINISHED"]
 
 
 def raw_file(path: Path) -> None:

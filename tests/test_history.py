@@ -11,7 +11,7 @@ from tested import TIMES, origins_table
 from physicnet.config import load_params
 from physicnet.fields import DataError
 from physicnet.history import compare, explain
-from physicnet.tracking import HistoryError, Store
+from physicnet.tracking import REPLAYED, HistoryError, Store
 
 COMMIT = "0123456789" * 4
 
@@ -192,6 +192,28 @@ def test_what_was_unchanged_names_the_run_that_made_it(runs: Runs, console: Cons
         assert line in text
     assert "code or parameters were not as committed" in text
     assert "dvc.yaml and params.yaml differed from the commit" in text
+
+
+def test_what_was_replayed_tells_no_time_of_its_own(runs: Runs, console: Console) -> None:
+    first = runs.execution(origins_table())
+    tags = runs.store.client.get_run(first).data.tags
+    second = runs.execution(origins_table(), crops=tags["dvc.crops.key"])
+    for run_id in (tags["dvc.crops.run"], second):
+        runs.store.client.set_tag(run_id, REPLAYED, "now")
+    runs.store.client.delete_tag(second, "git.commit")
+    explain(runs.store, second, console)
+    text = said(console)
+    assert "  status     FINISHED, replayed from files 20" in text
+    assert "  git        unknown: the code has changed\n" in text
+    assert "  crops      unchanged: replayed from files 20" in text
+
+
+def test_a_run_that_was_resumed_has_no_end(runs: Runs, console: Console) -> None:
+    execution = runs.execution(origins_table())
+    crops = runs.store.client.get_run(execution).data.tags["dvc.crops.run"]
+    runs.store.client.update_run(crops, "RUNNING")
+    explain(runs.store, execution, console)
+    assert "  crops      ran here: RUNNING, since 20" in said(console)
 
 
 def test_a_stages_run_is_explained_by_its_execution(runs: Runs, console: Console) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from physicnet.lineage import declared_entry, declared_stages, git_state, md5_of, recorded_entries
+from physicnet.lineage import declared_entry, declared_stages, git_state, is_as_recorded, md5_of, recorded_entries
 
 PIPELINE = {
     "stages": {
@@ -47,6 +47,22 @@ def test_an_entry_is_what_dvc_writes_to_its_lock(project: Path, stage: str) -> N
     assert declared == recorded_entries(project)[stage]
     assert declared is not None
     assert declared.key == recorded_entries(project)[stage].key
+
+
+def test_an_entry_knows_the_hashes_of_its_outputs(project: Path) -> None:
+    entries = recorded_entries(project)
+    assert entries["sum"].outs == {"total": md5_of(project / "total")}
+    assert entries["make"].outs["made"] == entries["sum"].deps["made"]
+
+
+def test_changed_code_and_parameters_are_seen(project: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", f"{project}/.", str(tmp_path)], check=True)
+    entries = recorded_entries(tmp_path)
+    assert all(is_as_recorded(tmp_path, entry) for entry in entries.values())
+    (tmp_path / "params.yaml").write_text("make: {size: 3, names: [a, b]}\n")
+    assert [name for name, entry in entries.items() if is_as_recorded(tmp_path, entry)] == ["make"]
+    (tmp_path / "code.py").unlink()
+    assert not is_as_recorded(tmp_path, entries["make"])
 
 
 def test_the_key_changes_with_parameters_and_inputs(project: Path, tmp_path: Path) -> None:

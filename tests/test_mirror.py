@@ -10,29 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from workspaces import HISTORY, write_record, write_results
 
 from physicnet import mirror as module
 from physicnet.config import ClipConfig, MachineConfig
-from physicnet.data.synthetic import Uniform, Waves, advected_field
 from physicnet.lineage import md5_of
-from physicnet.mirror import Queue, mirrored, read_means, read_scores
+from physicnet.mirror import Queue, mirrored
 from physicnet.story import results_summary
-from physicnet.tracking import PARENT_VARIABLE, RULE, Store
+from physicnet.tracking import NOTE, PARENT_VARIABLE, RULE, Store
 
 CLIP = ClipConfig(frames_in=4, frames_out=12)
 MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=3, cache_mib=1, tile_cells=100)
-NOTE = "mlflow.note.content"
-SCORES = """\
-model,variable,units,lead,lead_minutes,rmse,mae,csi_0.5,skill,skill_low,skill_high
-ours,rain,mm h-1,1,5.0,0.25,0.1,,0.5,0.4,0.6
-ours,rain,mm h-1,2,10.0,0.5,0.2,nan,0.5,0.4,0.6
-persistence,rain,mm h-1,1,5.0,1,0.5,0.5,0,0,0
-"""
-HISTORY = """\
-epoch,validation_loss,validation_codebook_usage,validation_codebook_perplexity
-1,0.5,1,2
-"""
 
 
 @pytest.fixture
@@ -45,32 +33,32 @@ def store(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_a_stage_leaves_a_child_run_with_parameters_epochs_and_outputs(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text("epoch")
-    with mirrored("train", clip=CLIP) as mirror:
+    paths = files(tmp_path)
+    with mirrored("train", paths, clip=CLIP) as mirror:
         mirror.report(1, {"loss": 0.5})
         mirror.report(2, {"loss": 0.25})
-        mirror.keep(tmp_path / "history.csv")
+        mirror.show()
     run = store.client.get_run(mirror.run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == run.data.tags["dvc.stage"] == "train"
     assert run.data.params == {"clip.frames_in": "4", "clip.frames_out": "12"}
     assert run.data.tags["mlflow.parentRunId"] == mirror.parent_id
     assert [point.step for point in store.client.get_metric_history(mirror.run_id, "loss")] == [1, 2]
-    assert [file.path for file in store.client.list_artifacts(mirror.run_id)] == ["history.csv"]
+    assert [file.path for file in store.client.list_artifacts(mirror.run_id)] == ["checkpoint", "history.csv"]
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
 )
 def test_a_run_ends_as_its_stage_ends(store: Store, error: type[BaseException], status: str) -> None:
-    with pytest.raises(error), mirrored("crops", clip=CLIP) as mirror:
+    with pytest.raises(error), mirrored("crops", {}, clip=CLIP) as mirror:
         raise error
     assert store.client.get_run(mirror.run_id).info.status == status
 
 
 def test_one_of_many_processes_of_a_stage_has_a_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    with mirrored("train", clip=CLIP) as mirror:
+    with mirrored("train", {}, clip=CLIP) as mirror:
         mirror.report(1, {"loss": 0.5})
     assert store.find(mirror.identity) is None
 
@@ -81,9 +69,9 @@ def test_a_stage_below_dvc_is_known_by_its_key(store: Store, monkeypatch: pytest
     (tmp_path / "dvc.yaml").write_text("stages: {crops: {cmd: physicnet crops, deps: [data, a.py], params: [clip]}}")
     (tmp_path / "data").write_bytes(b"abc")
     monkeypatch.setenv("DVC_STAGE", "crops")
-    mirror = module.StageMirror("crops", tmp_path)
+    mirror = module.StageMirror("crops", tmp_path, {}, {"clip": CLIP})
     mirror.store = store
-    mirror.begin({"clip": CLIP})
+    mirror.begin()
     tags = store.client.get_run(mirror.run_id).data.tags
     assert mirror.entry is not None
     assert tags["dvc.key"] == mirror.entry.key
@@ -117,38 +105,34 @@ def test_two_trainings_that_write_to_one_store_at_once_do_not_fail_each_other(st
 def test_the_flow_tells_which_execution_a_stage_belongs_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = store.find_or_create({"physicnet.execution": "flow"}, "flow", {})
     monkeypatch.setenv(PARENT_VARIABLE, parent)
-    with mirrored("crops", clip=CLIP) as mirror:
+    with mirrored("crops", {}, clip=CLIP) as mirror:
         pass
     assert store.client.get_run(mirror.run_id).data.tags["mlflow.parentRunId"] == parent
     assert store.client.get_run(parent).info.status == "RUNNING"
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """What the evaluation writes, in small."""
-    folder = tmp_path / "results"
-    for name in ("figures", "frames/rain"):
-        (folder / name).mkdir(parents=True)
-    (folder / "scores.csv").write_text(SCORES)
-    (folder / "origins.csv").write_text("model,time\nours,2010-08-26 06:05:00\n")
-    (folder / "figures" / "flow.png").write_bytes(b"png")
-    for minutes in (5, 10):
-        Image.new("RGB", (30, 20)).save(folder / "frames" / "rain" / f"lead_{minutes:03}.png")
-    return folder
+def files(folder: Path) -> dict[str, Path]:
+    """What a training and its evaluation read and write, in small."""
+    names = ("normalized", "fields", "statistics.json", "checkpoint", "history.csv", "metrics.json", "results")
+    paths = {name.partition(".")[0]: folder / name for name in names}
+    write_record(paths["fields"], paths["statistics"])
+    write_record(paths["normalized"], paths["statistics"])
+    paths["checkpoint"].write_bytes(b"weights" + str(folder).encode())
+    paths["history"].write_text(HISTORY)
+    paths["metrics"].write_text(json.dumps({"ours": {"rain": {"rmse": 0.375}}}))
+    write_results(paths["results"])
+    return paths
 
 
 def test_test_scores_reach_the_training_run_that_made_the_checkpoint(
-    store: Store, tmp_path: Path, results: Path
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint, metrics = tmp_path / "model", tmp_path / "metrics.json"
-    checkpoint.write_bytes(b"weights")
-    metrics.write_text(json.dumps({"ours": {"rain": {"rmse": 0.375}}}))
-    (tmp_path / "history.csv").write_text(HISTORY)
-    with mirrored("train", clip=CLIP) as training:
-        training.keep(checkpoint)
-        training.summarise(tmp_path / "history.csv")
-    with mirrored("evaluate", clip=CLIP) as evaluation:
-        evaluation.conclude(checkpoint=checkpoint, metrics=metrics, results=results)
+    monkeypatch.setattr("physicnet.served.offer", lambda *_, **__: True)
+    paths = files(tmp_path)
+    with mirrored("train", paths, clip=CLIP) as training:
+        training.show()
+    with mirrored("evaluate", paths, clip=CLIP, machine=MACHINE) as evaluation:
+        evaluation.show()
     for run_id in (training.run_id, evaluation.run_id):
         points = store.client.get_metric_history(run_id, "test by lead/ours/rain/rmse")
         assert [(point.step, point.value) for point in points] == [(5, 0.25), (10, 0.5)]
@@ -159,46 +143,41 @@ def test_test_scores_reach_the_training_run_that_made_the_checkpoint(
     execution = store.client.get_run(evaluation.parent_id)
     assert execution.data.metrics["test/ours/rain/rmse"] == 0.375
     assert execution.info.status == "FINISHED"
-    table = results_summary(results)
+    table = results_summary(paths["results"])
     assert execution.data.tags[NOTE] == store.client.get_run(evaluation.run_id).data.tags[NOTE] == table
     assert store.client.get_run(training.run_id).data.tags[NOTE] == (
-        "Epoch 1 of 1 validates best: loss 0.5; 100% of the codes in use, perplexity 2." + RULE + table
+        "Epoch 2 of 2 validates best: loss 0.125; 100% of the codes in use, perplexity 2." + RULE + table
     )
 
 
 def test_a_model_is_offered_on_the_run_that_trained_it(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "model").write_bytes(b"these weights")
-    field = advected_field(4, 5, 7, flow=Uniform(1.0, 0.0), pattern=Waves(num=3, wavelength=4.0, seed=0))
-    field.save(tmp_path / "record")
-    offered: list[tuple] = []
-    monkeypatch.setattr("physicnet.served.offer", lambda _, *args: offered.append(args))
-    with mirrored("evaluate", clip=CLIP) as unknown:
-        unknown.offer(tmp_path / "model", tmp_path / "record", MACHINE)
+    paths, offered = files(tmp_path), []
+    monkeypatch.setattr("physicnet.served.offer", lambda _, *args, **named: offered.append((*args, named)) or True)
+    with mirrored("evaluate", paths, machine=MACHINE) as unknown:
+        unknown.show()
     assert offered == []
-    with mirrored("train", clip=CLIP) as training:
-        training.keep(tmp_path / "model")
-    with mirrored("evaluate", clip=CLIP) as evaluation:
-        evaluation.offer(tmp_path / "model", tmp_path / "record", MACHINE)
-    ((run_id, checkpoint, record, machine),) = offered
-    assert (run_id, checkpoint, machine) == (training.run_id, tmp_path / "model", MACHINE)
-    assert record.shape == field.shape
+    with mirrored("train", paths, clip=CLIP) as training:
+        training.show()
+    with mirrored("evaluate", paths, machine=MACHINE) as evaluation:
+        evaluation.show()
+    ((run_id, checkpoint, record, machine, named),) = offered
+    assert (run_id, checkpoint, machine) == (training.run_id, paths["checkpoint"], MACHINE)
+    assert record.shape == (4, 1, 5, 7)
+    assert named == {"is_challenger": True}
 
 
 def test_a_run_says_what_it_read_and_where_it_ran(store: Store, tmp_path: Path) -> None:
-    field = advected_field(4, 5, 7, flow=Uniform(1.0, 0.0), pattern=Waves(num=3, wavelength=4.0, seed=0))
-    field.save(tmp_path / "record")
-    (tmp_path / "statistics.json").write_text(json.dumps({"splits": {"train": [[0, 3]], "validation": [[3, 4]]}}))
-    with mirrored("codebook", machine=MACHINE) as mirror:
-        mirror.reads(tmp_path / "record", tmp_path / "statistics.json", "train", "validation")
+    paths = files(tmp_path)
+    with mirrored("codebook", paths, machine=MACHINE) as mirror:
         mirror.report(1, {"loss": 0.5})
     run = store.client.get_run(mirror.run_id)
     assert f"3 threads of {os.cpu_count()}" in run.data.tags["physicnet.device"]
     found = {given.tags[0].value: given.dataset for given in run.inputs.dataset_inputs}
     assert found.keys() == {"train", "validation"}
-    assert found["train"].digest == md5_of(tmp_path / "record")
-    assert json.loads(found["train"].profile)["frames"] == 3
+    assert found["train"].digest == md5_of(paths["normalized"])
+    assert json.loads(found["train"].profile)["frames"] == 2
     assert json.loads(found["validation"].profile)["part"] == "validation"
     assert "5, 7" in found["train"].schema
     assert run.data.metrics["system/process_memory_megabytes"] > 10
@@ -207,30 +186,14 @@ def test_a_run_says_what_it_read_and_where_it_ran(store: Store, tmp_path: Path) 
 
 def test_a_run_is_linked_to_the_run_that_made_its_input(store: Store, tmp_path: Path) -> None:
     (tmp_path / "codebook").write_bytes(b"codes")
-    with mirrored("codebook", clip=CLIP) as made:
-        made.keep(tmp_path / "codebook")
+    with mirrored("normalize", {"statistics": tmp_path / "codebook"}, clip=CLIP) as made:
+        made.show()
     run_id = store.find_or_create({"physicnet.child": "uses"}, "train", {})
     path = str(tmp_path / "codebook")
     store.link_inputs(run_id, {path: md5_of(tmp_path / "codebook"), "unknown": "0"})
     tags = store.client.get_run(run_id).data.tags
     assert tags[f"dvc.dep.{path}.run"] == made.run_id
     assert "dvc.dep.unknown.run" not in tags
-
-
-def test_means_are_named_by_their_path(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text('{"ours": {"rain": {"rmse": 1, "csi": null}}, "skill": 0.5, "name": "x"}')
-    assert read_means(tmp_path / "metrics.json") == [("test/ours/rain/rmse", 1.0, 0), ("test/skill", 0.5, 0)]
-
-
-def test_scores_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "scores.csv").write_text(SCORES)
-    shown = [metric for metric in read_scores(tmp_path / "scores.csv") if metric[0].endswith(("rmse", "csi_0.5"))]
-    assert shown == [
-        ("test by lead/ours/rain/rmse", 0.25, 5),
-        ("test by lead/ours/rain/rmse", 0.5, 10),
-        ("test by lead/persistence/rain/rmse", 1.0, 5),
-        ("test by lead/persistence/rain/csi_0.5", 0.5, 5),
-    ]
 
 
 class FailingServer(http.server.BaseHTTPRequestHandler):
@@ -266,13 +229,16 @@ def test_a_stage_succeeds_without_a_server_and_says_what_is_missing(
     monkeypatch.setattr(module, "LAST_TRY", 2.0)
     assert store.client  # the import of mlflow is not what is timed
     begin = time.monotonic()
-    with mirrored("train", clip=CLIP) as mirror:
+    with mirrored("ingest", {"catalogue": tmp_path / "catalogue"}, clip=CLIP) as mirror:
         for epoch in range(50):
             mirror.report(epoch, {"loss": 0.5})
-        mirror.keep(tmp_path / "model")
+        mirror.show()
     assert time.monotonic() - begin < 10
     message = capsys.readouterr().err
-    assert f"Not mirrored to MLflow at {broken_server}: the run, an epoch (50 times), {tmp_path / 'model'}, " in message
+    assert (
+        f"Not mirrored to MLflow at {broken_server}: the run, an epoch (50 times), {tmp_path / 'catalogue'}, "
+        in message
+    )
     assert "Reason: " in message
     assert "All files are complete" in message
 

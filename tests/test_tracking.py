@@ -111,6 +111,7 @@ def test_outputs_are_kept_and_a_file_is_known_by_its_hash(store: Store, tmp_path
     store.keep(run_id, tmp_path / "figures")
     store.keep(run_id, tmp_path / "model")
     assert {file.path for file in store.client.list_artifacts(run_id)} == {"figures", "model"}
+    assert f"dvc.out.{tmp_path / 'figures'}" in store.client.get_run(run_id).data.tags
     made = store.find({f"dvc.out.{tmp_path / 'model'}": "900150983cd24fb0d6963f7d28e17f72"})
     assert made is not None
     assert made.info.run_id == run_id
@@ -135,6 +136,42 @@ def test_a_description_keeps_its_first_half(store: Store) -> None:
     for text in ("old", "new"):
         store.add_description(run_id, text)
     assert store.client.get_run(run_id).data.tags["mlflow.note.content"] == f"first{RULE}new"
+    assert store.describe(run_id, "begun")
+    assert not store.describe(run_id, "begun")
+    assert store.client.get_run(run_id).data.tags["mlflow.note.content"] == f"begun{RULE}new"
+
+
+def test_values_that_a_run_has_are_not_added(store: Store) -> None:
+    run_id = store.find_or_create({"physicnet.child": "values"}, "train", {})
+    nan = float("nan")
+    store.log_metrics(run_id, [("loss", 1 / 3, 1), ("skill", nan, 1)], 1000)
+    assert not store.add_metrics(run_id, [("loss", 0.333333, 1), ("skill", nan, 1)], 2000)
+    assert store.add_metrics(run_id, [("loss", 0.333333, 1), ("loss", 0.25, 2)], 2000)
+    assert store.add_metrics(run_id, [("loss", 0.5, 1)], 3000)  # the last one counts
+    points = store.client.get_metric_history(run_id, "loss")
+    assert [(point.step, point.value) for point in points] == [(1, 1 / 3), (2, 0.25), (1, 0.5)]
+
+
+def test_the_maker_of_outputs_has_not_failed_and_keeps_no_others(store: Store) -> None:
+    entry = StageEntry("train", "physicnet train", {"data": "maker"}, {}, {"model": "1"})
+    assert store.maker(entry) is None
+    tags = {"dvc.stage": "train", "dvc.key": entry.key}
+    ids = [store.find_or_create({"physicnet.child": name}, name, tags) for name in ("this", "other", "failed")]
+    store.end(ids[2], "FAILED")
+    store.client.set_tag(ids[1], "dvc.out.model", "2")
+    made = store.maker(entry)
+    assert made is not None
+    assert made.info.run_id == ids[0]
+
+
+def test_a_run_that_keeps_another_content_is_known(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "origins.csv").write_text("a")
+    run_id = store.find_or_create({"physicnet.child": "another"}, "train", {})
+    assert not store.keeps_another(run_id, tmp_path / "origins.csv")
+    assert store.keep(run_id, tmp_path / "origins.csv")
+    assert not store.keep(run_id, tmp_path / "origins.csv")
+    (tmp_path / "origins.csv").write_text("b")
+    assert store.keeps_another(run_id, tmp_path / "origins.csv")
 
 
 def test_an_execution_links_the_run_that_made_each_stage(store: Store) -> None:

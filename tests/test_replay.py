@@ -1,0 +1,388 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+from rich.console import Console
+from workspaces import HISTORY, paths_of, sections_of, write_lock, write_workspace
+
+from physicnet import cli, replay
+from physicnet.config import load_params
+from physicnet.contents import CONTENTS, read_epochs
+from physicnet.mirror import StageMirror, mirrored
+from physicnet.tracking import CHALLENGER, LEFT, PARENT, PARENT_VARIABLE, REGISTERED, REPLAYED, RESUMED, Store
+
+OWN = {PARENT, REPLAYED, "physicnet.device", "physicnet.child", "physicnet.process", "physicnet.host"}  # of each run
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a store without runs; all copies keep their artifacts in one folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        root = tmp_path_factory.mktemp("template")
+        assert Store(root).client
+    return root / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, as all stages left it; models are registered, but not logged."""
+    for name in (PARENT_VARIABLE, "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / "workspace"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    write_workspace(root)
+    monkeypatch.setattr("physicnet.served.log", lambda *_: None)
+    return root
+
+
+@pytest.fixture
+def fresh(template: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Store]:
+    """Go over to another, empty store."""
+    copies = iter(range(9))
+
+    def use() -> Store:
+        database = workspace.parent / f"{next(copies)}.db"
+        shutil.copy(template, database)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+        return Store(workspace)
+
+    return use
+
+
+@pytest.fixture
+def store(fresh: Callable[[], Store]) -> Store:
+    return fresh()
+
+
+def work(monkeypatch: pytest.MonkeyPatch, *stages: str, lost_after: int | None = None) -> StageMirror:
+    """Mirror stages as DVC runs them; the server is lost for good after so many epochs of the last one."""
+    for stage in stages:
+        monkeypatch.setenv("DVC_STAGE", stage)
+        paths = paths_of(stage)
+        with mirrored(stage, paths, **sections_of(load_params(Path("params.yaml")), stage)) as mirror:
+            for epoch in (1, 2) if CONTENTS[stage].history else ():
+                mirror.queue.is_open = stage != stages[-1] or lost_after is None or epoch <= lost_after
+                mirror.report(
+                    epoch, {name: value for name, value, step in read_epochs(paths["history"]) if step == epoch}
+                )
+            mirror.show()
+    monkeypatch.delenv("DVC_STAGE")
+    return mirror
+
+
+def lose_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on no process that has a run is alive."""
+    monkeypatch.setattr("physicnet.tracking._is_running", lambda _: False)
+
+
+def said(root: Path, capsys: pytest.CaptureFixture) -> dict[str, list[str]]:
+    """Replay, and return what the screen says of each stage: what was done and the run."""
+    capsys.readouterr()
+    replay.replay(root, Console(width=20))
+    lines = capsys.readouterr().out.splitlines()
+    return {line.split()[0]: [line[11:28].strip(), line.split()[-1]] for line in lines}
+
+
+def artifacts(store: Store, run_id: str, folder: str | None = None) -> list[str]:
+    found: list[str] = []
+    for file in store.client.list_artifacts(run_id, folder):
+        found += artifacts(store, run_id, file.path) if file.is_dir else [file.path.split("+timestamp")[0]]
+    return sorted(found)
+
+
+def told(store: Store, run: Any) -> dict[str, Any]:
+    """What a run holds beside times, processes and links."""
+    is_given = re.compile(r"system/|samples_per_second").match
+    tags = {name: value for name, value in run.data.tags.items() if name not in OWN and not name.endswith(".run")}
+    points = {name: store.client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    return {
+        "status": run.info.status,
+        "params": run.data.params,
+        "tags": tags,
+        "inputs": [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs],
+        "points": {
+            name: [
+                (point.step, pytest.approx(point.value, nan_ok=True)) for point in sorted(part, key=lambda p: p.step)
+            ]
+            for name, part in points.items()
+            if not is_given(name)
+        },
+        "artifacts": [name for name in artifacts(store, run.info.run_id) if name != "environment.txt"],
+    }
+
+
+def everything(store: Store) -> dict[str, dict[str, Any]]:
+    """What all runs hold, by stage: there is one run of each."""
+    runs = store.client.search_runs([store.experiment_id])
+    by_stage = {run.data.tags.get("dvc.stage", "execution"): told(store, run) for run in runs}
+    assert len(by_stage) == len(runs)
+    for name in ("mlflow.runName", "physicnet.execution"):
+        by_stage["execution"]["tags"].pop(name, None)
+    return by_stage
+
+
+def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_second_one_changes_nothing(
+    fresh: Callable[[], Store], workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    live = fresh()
+    work(monkeypatch, *CONTENTS)
+    expected = everything(live)
+    assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+    assert everything(live) == expected
+    replayed = fresh()
+    first = said(workspace, capsys)
+    assert {what for what, _ in first.values()} == {"replayed"}
+    assert everything(replayed) == expected
+    assert replayed.holder(CHALLENGER) == "1"
+    second = said(workspace, capsys)
+    assert {what for what, _ in second.values()} == {"complete already"}
+    assert {name: run_id for name, (_, run_id) in second.items()} == {
+        name: run_id for name, (_, run_id) in first.items()
+    }
+    assert everything(replayed) == expected
+    tags = replayed.run(first["train"][1]).data.tags
+    assert REPLAYED in tags
+    assert tags["dvc.dep.models/codebook.safetensors.run"] == first["codebook"][1]
+    assert replayed.run(first["execution"][1]).data.tags["dvc.train.run"] == first["train"][1]
+
+
+def test_a_stage_whose_server_died_is_completed_under_its_own_run(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    mirror = work(monkeypatch, "ingest", "normalize", "crops", "codebook", "train", lost_after=1)
+    own, parent = mirror.run_id, mirror.parent_id
+    lose_all(monkeypatch)
+    done = said(workspace, capsys)
+    assert done["codebook"][0] == "complete already"
+    assert done["train"] == ["completed", own]
+    assert done["evaluate"][0] == "replayed"
+    assert done["execution"] == ["completed", parent]
+    held = everything(store)
+    assert [step for step, _ in held["train"]["points"]["loss"]] == [1, 2]
+    assert held["train"]["status"] == held["execution"]["status"] == "FINISHED"
+    assert replay.COMPLETED in held["train"]["tags"]
+    assert len(store.client.get_metric_history(own, "system/cpu_utilization_percentage")) == 1
+    assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+
+
+def test_what_a_newer_evaluation_left_stays(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    work(monkeypatch, "train", "evaluate")
+    before = {path: path.read_bytes() for path in (Path("results/origins.csv"), Path("results/scores.csv"))}
+    Path("models/model.safetensors").write_bytes(b"other weights")
+    write_lock(workspace)
+    assert said(workspace, capsys)["train"][0] == "replayed"  # the same inputs gave another model
+    assert store.holder(CHALLENGER) == "1"
+    assert len(store.client.search_model_versions(f"name = '{REGISTERED}'")) == 2
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["evaluate"]["seed"] += 1
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    Path("results/origins.csv").write_text("model,time\nours,2010-08-26 07:05:00\n")
+    write_lock(workspace)
+    trained = said(workspace, capsys)["train"][1]
+    folder = store.client.download_artifacts(trained, "origins.csv", str(workspace.parent))
+    assert Path(folder).read_bytes() == before[Path("results/origins.csv")]
+
+
+def test_an_evaluation_that_was_the_latest_takes_the_alias(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    work(monkeypatch, "train", "evaluate")
+    Path("models/model.safetensors").write_bytes(b"better weights")
+    write_lock(workspace)
+    work(monkeypatch, "train")
+    monkeypatch.setattr(StageMirror, "show", lambda _: None)
+    work(monkeypatch, "evaluate")
+    lose_all(monkeypatch)
+    assert store.holder(CHALLENGER) == "1"
+    assert said(workspace, capsys)["evaluate"][0] == "completed"
+    assert store.holder(CHALLENGER) == "2"
+
+
+def test_a_failed_run_is_not_taken_for_the_one_that_made_the_files(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "crops")
+    with pytest.raises(OSError), mirrored("crops", paths_of("crops")) as failed:
+        raise OSError
+    monkeypatch.delenv("DVC_STAGE")
+    lose_all(monkeypatch)
+    assert said(workspace, capsys)["crops"][0] == "replayed"
+    assert store.run(failed.run_id).info.status == "FAILED"
+
+
+def test_the_commit_of_a_run_is_told_while_the_code_is_the_recorded_one(
+    store: Store, workspace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", "params.yaml", "dvc.yaml"], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *words], check=True)
+    text = Path("params.yaml").read_text()
+    params = yaml.safe_load(text)
+    params["crops"]["seed"] = 12345
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    done = said(workspace, capsys)
+    assert "git.commit" in store.run(done["train"][1]).data.tags
+    for name in ("crops", "execution"):
+        assert "git.commit" not in store.run(done[name][1]).data.tags
+    assert store.run(done["crops"][1]).data.params["crops.seed"] == str(yaml.safe_load(text)["crops"]["seed"])
+
+
+@pytest.mark.usefixtures("store")
+def test_no_lock_is_refused(workspace: Path) -> None:
+    (workspace / "dvc.lock").unlink()
+    with pytest.raises(replay.ReplayError, match=r"dvc\.lock is missing or has none of the stages .*dvc repro"):
+        replay.replay(workspace, Console())
+
+
+@pytest.mark.usefixtures("store")
+def test_a_missing_output_is_refused(workspace: Path) -> None:
+    (workspace / "data/crops.png").unlink()
+    with pytest.raises(replay.ReplayError, match=r"data/crops\.png is missing.*dvc checkout .*dvc repro"):
+        replay.replay(workspace, Console())
+
+
+@pytest.mark.usefixtures("store")
+def test_an_output_with_another_content_is_refused(workspace: Path) -> None:
+    (workspace / "models/training.csv").write_text(HISTORY + "3,0.1,0.1,1,1\n")
+    with pytest.raises(replay.ReplayError, match=r"models/training\.csv is not the one of dvc\.lock.*dvc checkout"):
+        replay.replay(workspace, Console())
+
+
+@pytest.mark.usefixtures("store")
+def test_a_stage_that_read_other_data_than_there_are_is_refused(workspace: Path) -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    for dep in lock["stages"]["train"]["deps"]:
+        dep["md5"] = "0" if dep["path"] == "data/crops.csv" else dep["md5"]
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    with pytest.raises(replay.ReplayError, match=r"train has read another data/crops\.csv than dvc\.lock has now"):
+        replay.replay(workspace, Console())
+
+
+def test_a_command_that_names_too_little_is_refused(workspace: Path) -> None:
+    Path("dvc.lock").write_text(Path("dvc.lock").read_text().replace("--figure", "--picture"))
+    with pytest.raises(replay.ReplayError, match=r"The command of crops in dvc\.lock, .* does not name --figure"):
+        replay.recorded_stages(workspace)
+
+
+@pytest.mark.parametrize(("section", "values"), [("clip", {"frames_in": "4"}), ("digest", {})])
+def test_parameters_of_another_version_are_refused(workspace: Path, section: str, values: dict) -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["crops"]["params"]["params.yaml"][section] = values
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    with pytest.raises(replay.ReplayError, match=r"The parameters of crops in dvc\.lock are not of this version"):
+        replay.recorded_stages(workspace)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_goes_on_is_waited_for(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = work(monkeypatch, "train", lost_after=1)
+    with pytest.raises(replay.ReplayError, match=f"train, run {mirror.run_id}, goes on at this moment: wait"):
+        replay.replay(workspace, Console())
+
+
+@pytest.mark.usefixtures("store")
+def test_two_replays_at_once_are_refused(workspace: Path) -> None:
+    (workspace / ".physicnet").mkdir(exist_ok=True)
+    with (
+        FileLock(workspace / ".physicnet" / "replay.lock"),
+        pytest.raises(replay.ReplayError, match="Another physicnet mirror works in .*: wait for its end"),
+    ):
+        replay.replay(workspace, Console())
+
+
+def test_a_server_that_is_not_there_is_one_message_and_status_1(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setattr(sys, "argv", ["physicnet", "mirror"])
+    monkeypatch.setattr("physicnet.process.end_cleanly_on_sigterm", lambda: None)
+    with pytest.raises(SystemExit) as ending:
+        cli.main()
+    assert ending.value.code == 1
+    assert "Error: The store of runs at http://127.0.0.1:1 cannot be opened" in capsys.readouterr().err
+
+
+def test_a_server_that_fails_before_anything_is_delivered_is_named(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(Store, "maker", broken)
+    with pytest.raises(replay.ReplayError, match=r"does not answer as it should, nothing was delivered: gone\. Run"):
+        replay.replay(workspace, Console())
+
+
+def test_what_could_not_be_delivered_is_named_and_delivered_by_the_next_replay(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    add, create = Store.add_metrics, Store.find_or_create
+
+    def no_metrics(*_: object) -> bool:
+        raise ConnectionError("gone\nfor good")
+
+    def no_crops(store: Store, identity: dict, name: str, tags: dict) -> str:
+        return no_metrics() if name == "crops" else create(store, identity, name, tags)  # type: ignore[return-value]
+
+    monkeypatch.setattr(Store, "add_metrics", no_metrics)
+    monkeypatch.setattr(Store, "find_or_create", no_crops)
+    with pytest.raises(
+        replay.ReplayError, match=r"Not delivered .*: the run of crops with all.*, the epochs of codebook"
+    ):
+        replay.replay(workspace, Console())
+    out = capsys.readouterr().out
+    assert re.search(r"^crops +not replayed$", out, re.MULTILINE)
+    assert re.search(r"^train +incomplete +[0-9a-f]{32}$", out, re.MULTILINE)
+    monkeypatch.setattr(Store, "add_metrics", add)
+    monkeypatch.setattr(Store, "find_or_create", create)
+    done = said(workspace, capsys)
+    assert [done[name][0] for name in ("ingest", "crops", "train")] == ["complete already", "replayed", "completed"]
+    assert done["train"][1] in out
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from physicnet.mirror import mirrored
+from workspaces import paths_of
+with mirrored("crops", paths_of("crops")) as mirror:
+    Path("killed").write_text(mirror.run_id)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_stage_that_was_killed_goes_on_under_its_own_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**os.environ, "DVC_STAGE": "crops", "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", KILLED], env=environment).returncode == -signal.SIGKILL
+    killed = store.run(Path("killed").read_text())
+    mirror = work(monkeypatch, "crops")
+    assert mirror.run_id == killed.info.run_id
+    run = store.run(mirror.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags[RESUMED] == "1"
+    assert run.data.tags[LEFT] == killed.data.tags[PARENT] != run.data.tags[PARENT] == mirror.parent_id
+    assert run.data.tags["physicnet.process"].startswith(f"{os.getpid()}@")
+    assert work(monkeypatch, "crops").run_id != mirror.run_id  # it had ended
+
+
+def test_a_training_that_is_killed_twice_has_one_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = work(monkeypatch, "train", lost_after=1).run_id
+    lose_all(monkeypatch)
+    assert work(monkeypatch, "train", lost_after=0).run_id == first
+    store.end(first, "KILLED")
+    assert work(monkeypatch, "train").run_id == first
+    assert store.run(first).data.tags[RESUMED] == "2"
+    assert store.run(first).info.status == "FINISHED"
