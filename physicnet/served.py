@@ -24,14 +24,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32, Shaped
 
-from physicnet.checkpoint import CheckpointError, load_checkpoint
+from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint
 from physicnet.clock import GREGORIAN, calendar_of, format_time, to_milliseconds, written
 from physicnet.config import MachineConfig
 from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
 from physicnet.fields import DataError, Field, time_differences
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
-from physicnet.tracking import CHALLENGER, Store
+from physicnet.tracking import CHALLENGER, SHA256, Store
 
 # What this module imports, directly or not, and MLflow.
 REQUIRED = (
@@ -91,7 +91,9 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
 def offer(store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig) -> None:
     """Log a checkpoint to a run (see `log`), and make it the challenger of the registered model."""
     log(store, run_id, checkpoint, record, machine)
-    store.name_version(CHALLENGER, store.register(run_id))
+    version = store.register(run_id)
+    store.tag_version(version, {SHA256: content_hash(checkpoint)})
+    store.name_version(CHALLENGER, version)
 
 
 def requirements() -> list[str]:
