@@ -81,7 +81,11 @@ def decide(challenger: ScoredRun, champion: ScoredRun | None, rule: PromoteConfi
         )
     leads = rule.leads or sorted(challenger.truth["lead"].unique().tolist())
     ratios = _ratios(sums, rule, leads, config)
-    checks = [*_beside_champion(ratios, rule)] if champion else [Check("There is no champion yet.", is_met=True)]
+    checks = (
+        [*_beside_champion(ratios, rule)]
+        if champion
+        else [Check("There is no champion yet: the baselines alone decide.", is_met=True)]
+    )
     checks += [_beside_baseline(ratios, name, rule) for name in rule.must_beat]
     return Decision(tuple(checks), _scores(sums, rule, leads), ratios)
 
@@ -171,7 +175,7 @@ def _beside_champion(ratios: pd.DataFrame, rule: PromoteConfig) -> Iterator[Chec
     worst = worst_of(mine)
     found = f"At the worst lead, {_place(worst)}, it is {_change(float(worst['value']))} the champion's"
     allowed = round(1 + rule.worst_lead, DIGITS)
-    yield Check(f"{found}; up to {rule.worst_lead:.2%} higher is allowed.", is_met=worst["value"] <= allowed)
+    yield Check(f"{found}; up to {rule.worst_lead:.2%} higher is allowed.", is_met=float(worst["value"]) <= allowed)
 
 
 def _beside_baseline(ratios: pd.DataFrame, name: str, rule: PromoteConfig) -> Check:

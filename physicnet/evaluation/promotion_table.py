@@ -17,7 +17,8 @@ def print_decision(decision: Decision, rule: PromoteConfig, verdict: str, consol
     """Print a decision, the verdict last."""
     for variable, scores in decision.scores.groupby("variable", sort=False):
         console.print(_errors(str(variable), scores, rule))
-    console.print(_ratios(decision, rule))
+    for variable, ratios in decision.ratios.groupby("variable", sort=False):
+        console.print(_ratios(str(variable), ratios, rule))
     for check in decision.checks:
         mark = ("✓ ", "green") if check.is_met else ("✗ ", "red")
         console.print(Text.assemble(mark, check.text), soft_wrap=True)
@@ -29,7 +30,8 @@ def _errors(variable: str, scores: pd.DataFrame, rule: PromoteConfig) -> Table:
     values = scores.pivot(index="model", columns="lead", values="value").loc[scores["model"].unique()]
     minutes = scores.groupby("lead")["lead_minutes"].first()
     single = sorted(int(lead) for lead in scores["lead"].unique() if lead != POOLED)
-    shown = [single[place - 1] for place in labels.spread(len(single), SHOWN)]
+    later = [single[place - 1] for place in labels.spread(len(single), SHOWN - 1)]
+    shown = dict.fromkeys([single[0], *later])
     table = Table(title=title, title_justify="left")
     table.add_column("model")
     for lead in shown:
@@ -41,17 +43,16 @@ def _errors(variable: str, scores: pd.DataFrame, rule: PromoteConfig) -> Table:
     return table
 
 
-def _ratios(decision: Decision, rule: PromoteConfig) -> Table:
-    error = rule.metric.upper()
-    table = Table(title=f"the challenger's {error} by that of each other model", title_justify="left")
-    for name in ("model", "variable"):
-        table.add_column(name)
-    for name in ("over the leads", "95 % interval", "worst lead"):
+def _ratios(variable: str, ratios: pd.DataFrame, rule: PromoteConfig) -> Table:
+    title = f"{variable}: the challenger's {rule.metric.upper()} as a share of that of"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    for name in ("over the leads", "95 % interval", "at the worst lead"):
         table.add_column(name, justify="right")
-    for (rival, variable), rows in decision.ratios.groupby(["against", "variable"], sort=False):
+    for rival, rows in ratios.groupby("against", sort=False):
         pooled = rows[rows["lead"] == POOLED].iloc[0]
         interval = "–" if np.isnan(pooled["low"]) else f"{pooled['low']:.4f} to {pooled['high']:.4f}"
-        table.add_row(labels.title(str(rival)), str(variable), f"{pooled['value']:.4f}", interval, _worst(rows))
+        table.add_row(labels.title(str(rival)), f"{pooled['value']:.4f}", interval, _worst(rows))
     return table
 
 
