@@ -158,7 +158,7 @@ def rollback(store: Store, console: Console) -> None:
     )
     store.tag_version(
         restored.number,
-        {"promotion.decision": "restored", "promotion.when": when},
+        {"promotion.decision": "restored", "promotion.when": when, "promotion.replaced_by": "none"},
         _added(restored.version, f"{when}: restored. {words}"),
     )
     challenger = store.version(CHALLENGER)

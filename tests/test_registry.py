@@ -86,6 +86,14 @@ class Workspace:
         registry.rollback(self.store, console)
         self.said = console.file.getvalue()  # type: ignore[attr-defined]
 
+    def slow_down(self) -> None:
+        """Make the steps of the record twice as long."""
+        record = self.record.dataset.load()
+        shutil.rmtree(self.root / "data" / "fields.zarr")
+        first = record["time"].values[0]
+        times = first + 2 * (record["time"].values - first)
+        Field(record.assign_coords(time=times)).save(self.root / "data" / "fields.zarr")
+
     def champion(self) -> str | None:
         version = self.store.version(CHAMPION)
         return None if version is None else str(version.version)
@@ -129,6 +137,7 @@ def test_better_challengers_become_champions_and_rollback_goes_back_one_by_one(w
     assert workspace.report["champion"]["version"] == "1"
     assert workspace.report["replaced"]["version"] == "2"
     assert workspace.tag(CHAMPION, "decision") == "restored"
+    assert workspace.tag(CHAMPION, "replaced_by") == "none"
     with pytest.raises(HistoryError, match="was champion before version 1, so there is none to go back to"):
         workspace.rollback()
 
@@ -291,12 +300,7 @@ def test_missing_test_data_are_named(workspace: Workspace) -> None:
 def test_a_champion_of_another_time_step_is_refused(workspace: Workspace) -> None:
     workspace.offer(0.3)
     workspace.promote()
-    workspace.offer(0.0)
-    workspace.store.name_version(CHAMPION, "1")
-    record = workspace.record.dataset
-    slow = record.assign_coords(time=record.time[0] + 2 * (record.time - record.time[0]))
-    shutil.rmtree(workspace.root / "data" / "fields.zarr")
-    Field(slow).save(workspace.root / "data" / "fields.zarr")
+    workspace.slow_down()
     workspace.offer(0.1, step_seconds=600.0)
     message = r"(?s)the champion, version 1 cannot be tested .*time step: 300 s there, 600 s here\nbring back the data"
     with pytest.raises(DataError, match=message):
@@ -304,7 +308,8 @@ def test_a_champion_of_another_time_step_is_refused(workspace: Workspace) -> Non
 
 
 def test_a_challenger_of_other_data_is_refused(workspace: Workspace) -> None:
-    workspace.offer(0.0, step_seconds=600.0)
+    workspace.offer(0.0)
+    workspace.slow_down()
     with pytest.raises(DataError, match=r"(?s)the challenger, version 1 cannot be tested .*or dvc repro$"):
         workspace.promote()
 
