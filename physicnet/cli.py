@@ -193,6 +193,32 @@ def mirror() -> None:
 
 
 @app.command()
+def promote() -> None:
+    """Make the challenger the champion if it forecasts the same test data better, by the rule of params.yaml.
+
+    The exit status is 0 whatever is decided.
+    """
+    from rich.console import Console
+
+    from physicnet import registry
+    from physicnet.config import load_params
+    from physicnet.tracking import Store
+
+    registry.promote(Store(Path.cwd()), load_params(Path("params.yaml")), Console())
+
+
+@app.command()
+def rollback() -> None:
+    """Make the champion of before the last promotion the champion again."""
+    from rich.console import Console
+
+    from physicnet import registry
+    from physicnet.tracking import Store
+
+    registry.rollback(Store(Path.cwd()), Console())
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="on this machine alone")] = 5000,
     browser: Annotated[bool, typer.Option(help="open the page, once it can be seen")] = True,

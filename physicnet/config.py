@@ -282,6 +282,20 @@ class EvaluateConfig(Section):
     seed: Index
 
 
+class PromoteConfig(Section):
+    """When a challenger becomes the champion.
+
+    `metric` is pooled over `leads` (in steps; null: all). It must be lower by the share `minimum_gain`, at no single
+    lead higher by more than the share `worst_lead`, and at every lead lower than that of each baseline in `must_beat`.
+    """
+
+    metric: Literal["rmse", "mae"]
+    leads: Annotated[list[Count], Field(min_length=1)] | None
+    minimum_gain: Annotated[float, Field(ge=0, lt=1)]
+    worst_lead: NonNegative
+    must_beat: list[BaselineName]
+
+
 class ModelConfig(Section):
     """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`)."""
 
@@ -374,6 +388,7 @@ class Params(Section):
     codebook: CodebookConfig
     train: TrainConfig
     evaluate: EvaluateConfig
+    promote: PromoteConfig
 
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":
@@ -405,6 +420,16 @@ class Params(Section):
     def _windows_fit_views(self) -> "Params":
         if self.crops.window > self.crops.view:
             raise ValueError(f"crops.window ({self.crops.window}) must not exceed crops.view ({self.crops.view})")
+        return self
+
+    @model_validator(mode="after")
+    def _judges_leads_that_are_forecast(self) -> "Params":
+        beyond = [lead for lead in self.promote.leads or [] if lead > self.clip.frames_out]
+        if beyond:
+            raise ValueError(
+                f"promote.leads names {beyond}, but clip.frames_out is {self.clip.frames_out}; leave these leads out, "
+                "or write promote.leads: null for all"
+            )
         return self
 
 

@@ -8,11 +8,13 @@ looked up from `dvc.lock` later on.
 import hashlib
 import json
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import distributions
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,27 @@ def is_as_recorded(root: Path, entry: StageEntry) -> bool:
     code = {path: md5 for path, md5 in entry.deps.items() if path.endswith(".py")}
     is_same_code = all((root / path).is_file() and md5_of(root / path) == md5 for path, md5 in code.items())
     return is_same_code and all(values.get(section) == value for section, value in entry.params.items())
+
+
+def command_paths(root: Path, stage: str) -> dict[str, str]:
+    """The paths that the command of a stage of `dvc.yaml` spells, by option; empty without such a stage."""
+    words = shlex.split(_read_yaml(root / "dvc.yaml").get("stages", {}).get(stage, {}).get("cmd", ""))
+    return {word[2:]: path for word, path in pairwise(words) if word.startswith("--")}
+
+
+def holds_outputs(root: Path, stage: str) -> bool:
+    """Whether a stage's outputs are in the folder and belong to its data and parameters there, by `dvc.lock`.
+
+    Code is not looked at: to bring outputs up to date with it is DVC's task.
+    """
+    recorded = _read_yaml(root / "dvc.lock").get("stages", {}).get(stage)
+    if recorded is None:
+        return False
+    entry, values = recorded_entries(root)[stage], _read_yaml(root / PARAMS)
+    files = entry.data | {out["path"]: out["md5"] for out in recorded.get("outs", [])}
+    return all((root / path).exists() and md5_of(root / path) == md5 for path, md5 in files.items()) and all(
+        values.get(section) == recorded for section, recorded in entry.params.items()
+    )
 
 
 def md5_of(path: Path) -> str:

@@ -24,14 +24,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32, Shaped
 
-from physicnet.checkpoint import CheckpointError, load_checkpoint
+from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint
 from physicnet.clock import GREGORIAN, calendar_of, format_time, to_milliseconds, written
 from physicnet.config import MachineConfig
 from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
 from physicnet.fields import DataError, Field, time_differences
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
-from physicnet.tracking import CHALLENGER, Store
+from physicnet.tracking import CHALLENGER, SHA256, Store
 
 # What this module imports, directly or not, and MLflow.
 REQUIRED = (
@@ -99,6 +99,7 @@ def offer(
     if known is None:
         log(store, run_id, checkpoint, record, machine)
     version, holder = known or store.register(run_id), store.holder(CHALLENGER)
+    store.tag_version(version, {SHA256: content_hash(checkpoint)})
     is_named = holder != version and (is_challenger or holder is None)
     if is_named:
         store.name_version(CHALLENGER, version)

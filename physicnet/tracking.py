@@ -30,12 +30,16 @@ from physicnet.process import is_alive
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as Run  # those who read runs take it from here
+    from mlflow.entities.model_registry import ModelVersion as ModelVersion  # and versions of the model
     from mlflow.types import Schema
 
 EXPERIMENT = "physicnet"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # or its page would be about language models
 REGISTERED = "physicnet"  # the registered model
 CHALLENGER = "challenger"  # alias of the version that was evaluated last
+CHAMPION = "champion"  # alias of the version that is served
+SHA256 = "physicnet.sha256"  # tag of a version: the hash of its checkpoint
+FORMER = "promotion.former"  # tag of the registered model: the champions of before that are left, the latest last
 MODEL = "model"  # where a run keeps its logged model
 PARENT = "mlflow.parentRunId"
 REPLAYED = "physicnet.replayed"  # tag: when a run was made from files, so that its times are not those of the stage
@@ -390,10 +394,7 @@ class Store:
                 f"{reference!r} is not the id of a run: give the id, or the {ID_CHARACTERS} or more characters of 0-9 "
                 "and a-f that it begins with; physicnet ui shows all runs"
             )
-        if self.is_default and not (self.home / "mlflow" / "mlflow.db").is_file():
-            raise HistoryError(
-                f"{self.home / 'mlflow'} holds no runs: change to the folder of params.yaml, or set MLFLOW_TRACKING_URI"
-            )
+        self._require()
         condition = f"attributes.run_id LIKE '{reference}%'"
         found = self.client.search_runs([self.experiment_id], condition, max_results=10)
         if not found:
@@ -427,6 +428,70 @@ class Store:
                 f"{name} of run {run.info.run_id} cannot be read from {run.info.artifact_uri}: "
                 f"{one_line(error)}. Repair the file, or run the stage again"
             ) from error
+
+    def version(self, alias: str) -> "ModelVersion | None":
+        """The version of the registered model that has an alias; None if none has.
+
+        Raises:
+            HistoryError: if there is no store.
+        """
+        self._require()
+        found = self.client.search_registered_models(f"name = '{REGISTERED}'")
+        number = found[0].aliases.get(alias) if found else None
+        return self.client.get_model_version(REGISTERED, number) if number else None
+
+    def former_versions(self) -> "list[ModelVersion]":
+        """The versions that were champion before a promotion, the latest last; those that were deleted are left out."""
+        numbers = self.client.get_registered_model(REGISTERED).tags.get(FORMER, "").split()
+        versions = {str(each.version): each for each in self.client.search_model_versions(f"name = '{REGISTERED}'")}
+        return [versions[number] for number in numbers if number in versions]
+
+    def keep_former(self, versions: Sequence[str]) -> None:
+        """Set the versions that `former_versions` returns."""
+        self.client.set_registered_model_tag(REGISTERED, FORMER, " ".join(versions))
+
+    def tag_version(self, version: str, tags: Mapping[str, str], description: str | None = None) -> None:
+        """Set tags of a version, and its description, in Markdown."""
+        for name, value in tags.items():
+            self.client.set_model_version_tag(REGISTERED, version, name, value)
+        if description is not None:
+            self.client.update_model_version(REGISTERED, version, description)
+
+    def take_name(self, alias: str) -> None:
+        """Take an alias from the version that has it."""
+        self.client.delete_registered_model_alias(REGISTERED, alias)
+
+    def fetch_model(self, version: "ModelVersion", folder: Path) -> Path:
+        """Download the model of a version, whose checkpoint is the file in `data/`, and return its folder.
+
+        Raises:
+            HistoryError: if it is not there.
+        """
+        from mlflow.exceptions import MlflowException
+
+        reason = "data/ holds no checkpoint"
+        try:
+            path = Path(self.client.download_artifacts(str(version.run_id), MODEL, str(folder)))
+            if any(path.glob("data/*")):
+                return path
+        except (MlflowException, OSError) as error:
+            reason = one_line(error)
+        raise HistoryError(
+            f"The model of version {version.version} (run {version.run_id}) cannot be read: {reason}. Restore its "
+            "files, or check out the commit and the data of that run; dvc repro --force --single-item evaluate then "
+            "registers it anew"
+        )
+
+    def _require(self) -> None:
+        """Refuse to make a store where one is to be read.
+
+        Raises:
+            HistoryError: if the default store is not there.
+        """
+        if self.is_default and not (self.home / "mlflow" / "mlflow.db").is_file():
+            raise HistoryError(
+                f"{self.home / 'mlflow'} holds no runs: change to the folder of params.yaml, or set MLFLOW_TRACKING_URI"
+            )
 
     @contextmanager
     def _opening(self) -> Iterator[None]:

@@ -206,6 +206,20 @@ def test_an_unknown_run_is_one_message(words: tuple[str, ...], run: Run, capsys:
     assert "has an id that begins with 0000000" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("two_tests")
+@pytest.mark.parametrize(
+    ("command", "said"), [("promote", "is the challenger: dvc repro"), ("rollback", "so there is none to go back to")]
+)
+def test_without_a_registered_model_nothing_is_promoted_or_taken_back(
+    command: str, said: str, run: Run, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("physicnet.tracking.REGISTERED", "nothing")
+    with pytest.raises(SystemExit) as ending:
+        run(command)
+    assert ending.value.code == 1
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("stage", ["normalize", "crops", "codebook", "train", "evaluate"])
 def test_every_stage_mirrors_its_run(stage: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

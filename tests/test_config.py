@@ -130,6 +130,10 @@ def test_sections_cannot_be_changed() -> None:
         ("train.learns", "fusion", r"train: .*train\.init_from is null: .*; name a checkpoint in train\.init_from"),
         ("train.learns", "codes", r"train\.learns: Input should be 'all' or 'fusion'"),
         ("train.init_from", {"checkpoint": "m.safetensors"}, r"train\.init_from\.sha256: Field required"),
+        ("promote.leads", [6, 13], r"promote\.leads names \[13\], but clip\.frames_out is 12; leave these leads out"),
+        ("promote.leads", [], r"promote\.leads: List should have at least 1 item"),
+        ("promote.minimum_gain", 1.0, r"promote\.minimum_gain: Input should be less than 1"),
+        ("promote.must_beat", ["hope"], r"promote\.must_beat\.0: Input should be 'persistence'"),
         ("ingest.on_conflict", "oldest", r"ingest\.on_conflict: Input should be 'newest' or 'refuse'"),
     ],
 )

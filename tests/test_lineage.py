@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from physicnet.lineage import declared_entry, declared_stages, git_state, is_as_recorded, md5_of, recorded_entries
+from physicnet.lineage import (
+    command_paths,
+    declared_entry,
+    declared_stages,
+    git_state,
+    holds_outputs,
+    is_as_recorded,
+    md5_of,
+    recorded_entries,
+)
 
 PIPELINE = {
     "stages": {
@@ -88,6 +97,39 @@ def test_a_stage_that_dvc_does_not_know_has_no_entry(project: Path, tmp_path: Pa
 def test_stages_stand_in_the_order_of_the_pipeline(project: Path, tmp_path: Path) -> None:
     assert declared_stages(project) == ["make", "sum"]
     assert declared_stages(tmp_path) == []
+
+
+def test_the_paths_of_a_command_are_told_by_option(tmp_path: Path) -> None:
+    assert command_paths(tmp_path, "make") == {}
+    command = "physicnet make --raw data/raw\n  --made made"
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": {"cmd": command}}}))
+    assert command_paths(tmp_path, "make") == {"raw": "data/raw", "made": "made"}
+    assert command_paths(tmp_path, "sum") == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "expected"),
+    [
+        ("code.py", "other", True),
+        ("raw/a-1", "other", False),
+        ("made/a-1", "other", False),
+        ("params.yaml", "make: {size: 4}", False),
+        ("dvc.lock", "", False),
+    ],
+)
+def test_outputs_are_as_recorded_while_data_and_parameters_are(
+    project: Path, tmp_path: Path, path: str, text: str, expected: bool
+) -> None:
+    subprocess.run(["cp", "-r", f"{project}/.", str(tmp_path)], check=True)
+    assert holds_outputs(tmp_path, "make")
+    (tmp_path / path).write_text(text)
+    assert holds_outputs(tmp_path, "make") is expected
+
+
+def test_outputs_that_are_missing_are_not_as_recorded(project: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", f"{project}/.", str(tmp_path)], check=True)
+    (tmp_path / "total").unlink()
+    assert not holds_outputs(tmp_path, "sum")
 
 
 def test_the_hash_of_a_file_is_its_md5(tmp_path: Path) -> None:
