@@ -59,6 +59,7 @@ SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+UNREAD = {"promote"}  # sections of params.yaml that no stage reads: no run is made of them
 LONGEST_NAME = 100  # characters of the name of an execution
 ID_CHARACTERS = 4  # of a run's id that name it, at least
 
@@ -131,7 +132,8 @@ class Store:
         for name in ("dvc.yaml", "params.yaml"):
             self.keep_text(run_id, name)
         self.client.log_text(run_id, environment(), "environment.txt")
-        self.log_params(run_id, flatten(load_params(self.root / "params.yaml").model_dump(), "."))
+        params = load_params(self.root / "params.yaml")
+        self.log_params(run_id, flatten(params.model_dump(exclude=UNREAD), "."))
         return run_id
 
     def find_or_create(self, identity: Mapping[str, str], name: str | None, tags: Mapping[str, str]) -> str:
