@@ -54,7 +54,7 @@ def seconds_of_training(params: Params) -> float:
 def seconds_of_mirroring(params: Params) -> float:
     """Return what the mirror of such a training takes."""
     start = time.perf_counter()
-    with mirrored("train", train=params.train, clip=params.clip, model=params.model) as mirror:
+    with mirrored("crops", {}, train=params.train, clip=params.clip, model=params.model) as mirror:
         for epoch in range(1, params.train.epochs + 1):
             mirror.report(epoch, {f"value_{number}": 1.0 / epoch for number in range(VALUES)})
     return time.perf_counter() - start

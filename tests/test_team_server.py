@@ -15,10 +15,11 @@ from urllib.request import urlopen
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from rich.console import Console
 from waiting import wait_until
+from workspaces import write_workspace
 
-from physicnet.config import ClipConfig
-from physicnet.mirror import mirrored
+from physicnet import replay
 from physicnet.tracking import PARENT_VARIABLE, Store
 
 BINARIES = next(
@@ -117,23 +118,31 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_a_run_goes_to_the_database_and_its_files_to_the_objects(
-    server: str, objects: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_runs_of_a_folder_go_to_the_database_and_their_files_to_the_objects_once(
+    server: str, objects: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    def replayed() -> dict[str, str]:
+        replay.replay(tmp_path, Console(width=20))
+        lines = capsys.readouterr().out.splitlines()
+        return {line.split()[-1]: line[11:28].strip() for line in lines}
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     for name in (PARENT_VARIABLE, "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(repository)
-    (tmp_path / "model").write_bytes(b"weights")
-    with mirrored("train", clip=ClipConfig(frames_in=4, frames_out=12)) as mirror:
-        mirror.report(1, {"loss": 0.5})
-        mirror.keep(tmp_path / "model")
-    run = Store(repository).client.get_run(mirror.run_id)
+    monkeypatch.chdir(tmp_path)
+    write_workspace(tmp_path)
+    monkeypatch.setattr("physicnet.served.log", lambda *_: None)  # its files are no model
+    first = replayed()
+    assert set(first.values()) == {"replayed"}
+    assert replayed() == dict.fromkeys(first, "complete already")
+    store = Store(tmp_path)
+    run = store.find({"dvc.stage": "train"})
+    assert run is not None
+    assert run.info.run_id in first
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["loss"] == 0.5
     assert run.info.artifact_uri.startswith("mlflow-artifacts:")
-    found = client_of(objects).list_objects_v2(Bucket=BUCKET, Prefix="physicnet/")["Contents"]
-    assert f"{mirror.run_id}/artifacts/model" in {"/".join(entry["Key"].split("/")[-3:]) for entry in found}
-    assert (
-        Store(repository).run(mirror.run_id[:8]).info.run_id == mirror.run_id
-    )  # its first characters, in this database
+    assert [point.step for point in store.client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
+    kept = client_of(objects).list_objects_v2(Bucket=BUCKET, Prefix="physicnet/")["Contents"]
+    names = {"/".join(entry["Key"].split("/")[-3:]) for entry in kept}
+    assert f"{run.info.run_id}/artifacts/model.safetensors" in names
+    assert store.run(run.info.run_id[:8]).info.run_id == run.info.run_id  # its first characters, in this database too
