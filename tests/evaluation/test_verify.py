@@ -83,7 +83,7 @@ def test_the_stage_writes_metrics_tables_and_figures_and_nothing_else(evaluated:
     written = {str(path.relative_to(evaluated / "results")) for path in (evaluated / "results").rglob("*.*")}
     assert written == {"scores.csv", "origins.csv", "spectra.csv", "codes.csv"} | {
         f"figures/{name}.png" for name in ("forecast", "skill", "spectra", "flow", "codes", "atlas", "growth")
-    } | {"figures/forecast.gif"} | {f"frames/rain/lead_{minutes}.png" for minutes in ("010", "020", "030")}
+    } | {"figures/forecast.gif"} | {f"frames/rain/lead_{minutes}.png" for minutes in ("000", "010", "020", "030")}
 
 
 def test_the_scores_are_those_of_a_constant_error(evaluated: Path) -> None:
