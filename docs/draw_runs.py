@@ -19,7 +19,7 @@ from physicnet.viewer import HOST, serving, wait_for
 
 FIGURES = Path(__file__).parent / "figures"
 MOST = 4  # executions that are compared
-WIDTH = 1600  # pixels
+WIDTH = 1800  # pixels
 PATIENCE = 90_000  # milliseconds of the page's own time, for all its requests
 MODEL_TRAINING = "workflowType=machine_learning"
 
