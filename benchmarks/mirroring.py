@@ -11,12 +11,8 @@ Writes docs/results/mirroring.csv.
 
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +27,7 @@ from physicnet.fields import written_whole
 from physicnet.machine import machine
 from physicnet.mirror import mirrored
 from physicnet.tracking import Store
+from physicnet.viewer import HOST, serving, wait_for
 
 TARGET = Path("docs/results/mirroring.csv")
 GOAL = 0.02  # of the training's time
@@ -75,51 +72,27 @@ def in_folder(params_file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
     """Serve a store of its own; yield the address."""
+    folder.mkdir()
     port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    where = ["--backend-store-uri", f"sqlite:///{folder}/served.db", "--host", "127.0.0.1", "--port", str(port)]
-    artifacts = ["--artifacts-destination", f"{folder}/artifacts"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *where, *artifacts, "--workers", "1"],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        while not answers(address):
-            if process.poll() is not None:
-                raise RuntimeError(f"mlflow server ended with exit status {process.returncode}")
-            time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait()
+    with serving(Store(folder), port) as server:
+        wait_for(server, port)
+        yield f"http://{HOST}:{port}"
 
 
 def free_port() -> int:
     """Return a port that nobody uses."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def answers(address: str) -> bool:
-    """Whether the server is up."""
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def measure(params: Params, params_file: Path) -> pd.DataFrame:
     """Return the seconds of each store: to open it for the first time, and of one training's mirror."""
     rows = []
-    with in_folder(params_file) as folder, server(folder) as address:
-        stores = {"SQLite": None, "server": address, "no server": f"http://127.0.0.1:{free_port()}"}
+    with in_folder(params_file) as folder, served(folder / "served") as address:
+        stores = {"SQLite": None, "server": address, "no server": f"http://{HOST}:{free_port()}"}
         for name, uri in stores.items():
             os.environ.pop(VARIABLE, None)
             if uri is not None:

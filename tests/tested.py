@@ -32,3 +32,25 @@ def second_variable(origins: pd.DataFrame) -> pd.DataFrame:
     """The same table with a second variable that has another threshold."""
     other = origins.rename(columns=lambda name: name.replace("_1", "_9")).assign(variable="wind", units="m s-1")
     return pd.concat([origins, other], ignore_index=True)
+
+
+def scores() -> pd.DataFrame:
+    """A table of scores of two models at three leads, with what does not exist."""
+    rows = [
+        ("physicnet", 1, 5, 0.25, 0.8),
+        ("physicnet", 2, 10, 0.5, 0.7),
+        ("physicnet", 3, 15, 0.5, 0.6),
+        ("persistence", 1, 5, 0.5, 0.9),
+        ("persistence", 2, 10, 0.75, 0.8),
+        ("persistence", 3, 15, 0.75, 0.6),
+    ]
+    table = pd.DataFrame(rows, columns=["model", "lead", "lead_minutes", "rmse", "csi_0.5"])
+    return table.assign(
+        variable="rain",
+        units="mm h-1",
+        mae=table["rmse"],
+        skill=0.75,
+        skill_low=0.7,
+        skill_high=0.8,
+        csi_2=float("nan"),
+    )

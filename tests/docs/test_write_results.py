@@ -5,6 +5,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from tested import scores
 
 from physicnet.fields import DataError
 
@@ -20,27 +21,6 @@ def script() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def scores() -> pd.DataFrame:
-    rows = [
-        ("physicnet", 1, 5, 0.25, 0.8),
-        ("physicnet", 2, 10, 0.5, 0.7),
-        ("physicnet", 3, 15, 0.5, 0.6),
-        ("persistence", 1, 5, 0.5, 0.9),
-        ("persistence", 2, 10, 0.75, 0.8),
-        ("persistence", 3, 15, 0.75, 0.6),
-    ]
-    table = pd.DataFrame(rows, columns=["model", "lead", "lead_minutes", "rmse", "csi_0.5"])
-    return table.assign(
-        variable="rain",
-        units="mm h-1",
-        mae=table["rmse"],
-        skill=0.75,
-        skill_low=0.7,
-        skill_high=0.8,
-        csi_2=float("nan"),
-    )
 
 
 def test_the_report_says_from_where_the_forecasts_start(script: ModuleType, tmp_path: Path) -> None:

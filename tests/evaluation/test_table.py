@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
+from tested import scores
 
 from physicnet.evaluation.table import markdown_table, print_table
 from physicnet.fields import DataError
@@ -66,27 +67,6 @@ def test_every_variable_has_its_table(results: Path) -> None:
 def test_a_folder_without_scores_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"scores\.csv does not exist; run the stage that writes it \(dvc repro\)"):
         print_table(tmp_path)
-
-
-def scores() -> pd.DataFrame:
-    rows = [
-        ("physicnet", 1, 5, 0.25, 0.8),
-        ("physicnet", 2, 10, 0.5, 0.7),
-        ("physicnet", 3, 15, 0.5, 0.6),
-        ("persistence", 1, 5, 0.5, 0.9),
-        ("persistence", 2, 10, 0.75, 0.8),
-        ("persistence", 3, 15, 0.75, 0.6),
-    ]
-    table = pd.DataFrame(rows, columns=["model", "lead", "lead_minutes", "rmse", "csi_0.5"])
-    return table.assign(
-        variable="rain",
-        units="mm h-1",
-        mae=table["rmse"],
-        skill=0.75,
-        skill_low=0.7,
-        skill_high=0.8,
-        csi_2=float("nan"),
-    )
 
 
 def test_a_table_in_markdown_shows_the_best_of_each_lead_in_bold() -> None:
