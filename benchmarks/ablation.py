@@ -13,16 +13,15 @@ bootstrap.
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import torch
 import typer
-from codebook import continuous
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from rich.console import Console
@@ -37,7 +36,7 @@ from physicnet.evaluation.scoring import forecast_case
 from physicnet.fields import Field, written_whole
 from physicnet.machine import machine
 from physicnet.metrics import error_sums
-from physicnet.model.codebook import Quantized
+from physicnet.model.flow import Unrefined
 from physicnet.model.physicnet import PhysicNet
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.source import Source
@@ -81,22 +80,6 @@ class SameConfidence(nn.Module):
         return Source(source.value, torch.zeros_like(source.confidence))
 
 
-class SameFlow(nn.Module):
-    """A flow expert that leaves the flow as it was."""
-
-    def forward(self, _past: Tensor, _observed: Tensor, flow: Tensor, _context: Tensor) -> Tensor:
-        """The flow as it came."""
-        return flow
-
-
-class Continuous(nn.Module):
-    """In the place of the codebook: latents as they are."""
-
-    def forward(self, latent: Tensor, valid: Tensor) -> Quantized:
-        """Latents for codes."""
-        return continuous(self, latent, valid)
-
-
 class Forgetful(nn.Module):
     """In the place of the memory: nothing."""
 
@@ -108,22 +91,12 @@ class Forgetful(nn.Module):
 
 def no_local(net: PhysicNet) -> None:
     """The global level alone."""
-    net.local_level.source, net.local_level.flow = Says(SILENT), SameFlow()
+    net.local_level.source, net.local_level.flow = Says(SILENT), Unrefined()
 
 
 def no_global(net: PhysicNet) -> None:
     """The local level alone."""
-    net.global_level.source, net.global_level.flow = Says(SILENT), SameFlow()
-
-
-def no_codebook(net: PhysicNet) -> None:
-    """Latents that stay continuous."""
-    net.codebook = Continuous()
-
-
-def no_flow_experts(net: PhysicNet) -> None:
-    """The first flow, which nobody refines."""
-    net.global_level.flow = net.local_level.flow = SameFlow()
+    net.global_level.source, net.global_level.flow = Says(SILENT), Unrefined()
 
 
 def no_sources(net: PhysicNet) -> None:
@@ -149,10 +122,14 @@ def still(past: Tensor, _observed: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Variant:
-    """A model without one of its parts. Without `first_flow` nothing moves before the experts have spoken."""
+    """A model without one of its parts: other parameters of `model`, or a change of what they build.
+
+    Without `first_flow` nothing moves before the experts have spoken.
+    """
 
     name: str
     change: Callable[[PhysicNet], None] | None = None
+    model: dict[str, Any] = field(default_factory=dict)
     first_flow: bool = True
     trained: bool = True
 
@@ -162,10 +139,10 @@ VARIANTS = (
     Variant("no local level", no_local),
     Variant("no global level", no_global),
     Variant("gate fixed at one half", fixed_gate),
-    Variant("no codebook", no_codebook),
-    Variant("no flow experts", no_flow_experts),
+    Variant("no codebook", model={"quantize": False}),
+    Variant("no flow experts", model={"flow": "first"}),
     Variant("no first flow", first_flow=False),
-    Variant("no flow at all", no_flow_experts, first_flow=False),
+    Variant("no flow at all", model={"flow": "none"}),
     Variant("no sources", no_sources),
     Variant("no memory", no_memory),
     Variant("not trained", trained=False),
@@ -174,12 +151,13 @@ VARIANTS = (
 
 def trained(variant: Variant, params: Params, inputs: Inputs) -> ModelForecaster:
     """Train a variant, or read it if it was trained before with equal parameters, data and code."""
-    sections = {"train": params.train, "clip": params.clip, "model": params.model, "machine": params.machine}
+    config = params.model.model_copy(update=variant.model)
+    sections = {"train": params.train, "clip": params.clip, "model": config, "machine": params.machine}
     key = key_of(sections, [*(DATA / name for name in NAMES), PRETRAINED, Path(__file__)])
     folder = KEPT / f"{variant.name} {params.train.seed}".replace(" ", "_")
     stored = folder / f"{key[:16]}.safetensors"
     with machine(params.machine) as on:
-        task = begin(inputs, params.train, params.clip, params.model, load_checkpoint(PRETRAINED).tensors, on)
+        task = begin(inputs, params.train, params.clip, config, load_checkpoint(PRETRAINED).tensors, on)
         if variant.change:
             variant.change(task.model)
         if variant.trained and not stored.exists():

@@ -21,23 +21,17 @@ other parameters, data or code are kept apart by `key`. Writes docs/results/code
 import argparse
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import pandas as pd
-import torch
-from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
-from torch import Tensor, nn
 
 from physicnet.config import Params, load_params
 from physicnet.drawing import INK, drawing_style, save
 from physicnet.fields import written_whole
-from physicnet.model.codebook import Codebook, Quantized
 from physicnet.training.inputs import key_of
 from physicnet.training.joint import train
 from physicnet.training.pretraining import pretrain
@@ -72,7 +66,8 @@ class Run:
 
     def of(self, params: Params, steps: int, joint_steps: int) -> Params:
         """The parameters of this run: epochs as they are, each as long as the steps allow."""
-        sizes = {"code_dim": self.code_dim, "num_codes": self.num_codes or 2, "seed": self.seed}
+        sizes = {"code_dim": self.code_dim, "seed": self.seed}
+        sizes |= {"num_codes": self.num_codes} if self.num_codes else {"quantize": False}
         lengths = {"codebook": steps, "train": joint_steps}
         sections = {name: getattr(params, name) for name in lengths}
         seeded = {
@@ -82,13 +77,6 @@ class Run:
             for name, section in sections.items()
         }
         return params.model_copy(update={"model": params.model.model_copy(update=sizes), **seeded})
-
-
-def continuous(_: nn.Module, latent: Float[Tensor, "b d i j"], valid: Bool[Tensor, "b i j"] | None = None) -> Quantized:
-    """In place of the quantizer: the latents as they are, nothing to commit to, always the same index."""
-    nowhere = torch.zeros_like(latent[:, 0], dtype=torch.int64)
-    observed = torch.ones_like(nowhere, dtype=torch.bool) if valid is None else valid
-    return Quantized(latent, nowhere, latent.new_zeros(()), observed)
 
 
 def grid(widths: list[int], codes: list[int], seeds: int) -> Iterator[Run]:
@@ -103,10 +91,8 @@ def measure(run: Run, params: Params, *, forecast: bool) -> dict[str, float]:
     names = {"normalized": "normalized.zarr", "statistics": "statistics.json", "maps": "maps.safetensors"}
     inputs = {name: DATA / file for name, file in names.items()} | {"crops": DATA / "crops.csv"}
     sections = (params.clip, params.model, params.machine)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if run.num_codes == 0:
-            stack.enter_context(patch.object(Codebook, "forward", continuous))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         codebook, history = folder / "codebook.safetensors", folder / "codebook.csv"
         state = STATE / run.name
         outputs = {"codebook": codebook, "history": history}

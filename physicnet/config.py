@@ -297,7 +297,12 @@ class PromoteConfig(Section):
 
 
 class ModelConfig(Section):
-    """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`)."""
+    """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`), and what is left out.
+
+    Without `quantize` the experts read latents as they are, and the codebook follows them unheard. `flow` is who says
+    what moves: the `experts`, beginning at the first flow; the `first` flow alone, which has no learned parameter; or
+    `none`, and nothing does.
+    """
 
     seed: Index
     channels: Count
@@ -306,6 +311,8 @@ class ModelConfig(Section):
     ema_decay: Fraction
     revival_threshold: Annotated[float, Field(ge=0, lt=1)]
     hidden: Annotated[int, Field(ge=2)]
+    quantize: bool
+    flow: Literal["experts", "first", "none"]
     flow_iterations: Count
 
 

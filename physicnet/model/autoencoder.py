@@ -66,7 +66,7 @@ class Autoencoder(nn.Module):
         self, past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], corners: Int[Tensor, "b n 2"]
     ) -> tuple[Reconstruction, Reconstruction]:
         """Reconstruct the global view and the local windows at `corners`."""
-        present = observe(past, observed)
+        present = observe(past, observed, moves=self.net.moves)
         crops = self.net.crop(present, present.flow, corners)
         view = Present(present.flow, *shrink(present.frames, present.observed, GLOBAL_STRIDE))
         return (

@@ -6,7 +6,7 @@ from physicnet.config import ModelConfig
 from physicnet.model.cascade import NUM_BASIS, Memory
 from physicnet.model.codebook import Codebook
 from physicnet.model.encoder import Encoder
-from physicnet.model.flow import FlowExpert
+from physicnet.model.flow import FlowExpert, Unrefined
 from physicnet.model.physicnet import Level, PhysicNet
 from physicnet.model.source import SourceExpert
 
@@ -29,9 +29,11 @@ def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -
                 ema_decay=config.ema_decay,
                 revival_threshold=config.revival_threshold,
                 seed=config.seed,
+                quantize=config.quantize,
             ),
             Memory(variables),
             window=window,
+            moves=config.flow != "none",
         )
 
 
@@ -39,6 +41,12 @@ def _level(config: ModelConfig, strides: tuple[int, ...], flow_scale: int, *, va
     widths = (config.channels, config.channels * 3 // 2, config.channels * 2)
     return Level(
         Encoder(2 * frames_in * variables, widths, strides, config.code_dim),
-        FlowExpert(config.code_dim, config.hidden // 2, iterations=config.flow_iterations, scale=flow_scale),
+        _flow(config, flow_scale),
         SourceExpert(widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables),
     )
+
+
+def _flow(config: ModelConfig, scale: int) -> FlowExpert | Unrefined:
+    if config.flow != "experts":
+        return Unrefined()
+    return FlowExpert(config.code_dim, config.hidden // 2, iterations=config.flow_iterations, scale=scale)

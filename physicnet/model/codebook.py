@@ -17,6 +17,9 @@ are revived at those latents of the batch that the other codes say worst (docs/d
 Codes learn while `module.training` holds and rest otherwise. All randomness is drawn from (seed, updates), both part
 of the module: no global generator is touched and a resumed run draws what the uninterrupted one would have drawn.
 Under `torch.distributed`, all processes learn from the latents of all of them and hold the same codes, bit by bit.
+
+With `quantize` off, the latents pass as they are and are drawn to nothing. The codes follow them unheard, and still
+tell what is seen where.
 """
 
 from typing import NamedTuple
@@ -38,6 +41,8 @@ LATENTS_PER_CODE = 64
 
 class Quantized(NamedTuple):
     """Latents as codes: the codes (gradients pass straight through), their indices, the commitment loss.
+
+    Without quantization, `code` is the latent itself, and the commitment 0.
 
     `valid` says which latents came from observed data and count.
     """
@@ -61,9 +66,19 @@ class Codebook(nn.Module):
     cluster_size: Tensor
     embed_sum: Tensor
 
-    def __init__(self, num_codes: int, code_dim: int, *, ema_decay: float, revival_threshold: float, seed: int) -> None:
+    def __init__(
+        self,
+        num_codes: int,
+        code_dim: int,
+        *,
+        ema_decay: float,
+        revival_threshold: float,
+        seed: int,
+        quantize: bool = True,
+    ) -> None:
         super().__init__()
         self.num_codes = num_codes
+        self.quantize = quantize
         self.ema_decay = ema_decay
         self.revival_threshold = revival_threshold
         self.seed = seed
@@ -93,9 +108,11 @@ class Codebook(nn.Module):
                 count = sum_over_processes(count.float()) / num_processes()
             commitment = torch.where(observed, distance, 0.0).sum() / count.clamp(min=1 / num_processes())
             indices, valid = (part.reshape(batch, height, width) for part in (chosen, observed))  # b h w
-            code = self.lookup(indices).to(latent.dtype)
+            code = self.lookup(indices).to(latent.dtype)  # before the codes follow
             if self.training:
                 self._follow(flat.detach()[observed], chosen[observed])
+        if not self.quantize:
+            return Quantized(latent, indices, torch.zeros_like(commitment), valid)
         # Written so that the value is the code itself, without rounding, and the gradient that of the latent.
         return Quantized(code + (latent - latent.detach()), indices, commitment, valid)
 

@@ -72,6 +72,20 @@ class FlowExpert(nn.Module):
         return resize(self.scale * flow, past.shape[-2:])
 
 
+class Unrefined(nn.Module):
+    """In the place of the expert: the flow as it came."""
+
+    def forward(
+        self,
+        _past: Float[Tensor, "b t c h w"],
+        _observed: Float[Tensor, "b t c h w"],
+        flow: Float[Tensor, "b 2 h w"],
+        _context: Float[Tensor, "b e i j"],
+    ) -> Float[Tensor, "b 2 h w"]:
+        """`flow`."""
+        return flow
+
+
 def roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
     """Mean squared difference of neighbouring flow vectors, (pixels per step)²: the smoothness term."""
     return (flow.diff(dim=-1) ** 2).mean() + (flow.diff(dim=-2) ** 2).mean()

@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from physicnet.model.cascade import NUM_BASIS, Memory, make_features
 from physicnet.model.codebook import Codebook, Quantized
 from physicnet.model.encoder import Encoded, Encoder
-from physicnet.model.flow import FlowExpert
+from physicnet.model.flow import FlowExpert, Unrefined
 from physicnet.model.motion import estimate_flow, passing_flow
 from physicnet.model.smoothing import blur
 from physicnet.model.source import Source, SourceExpert
@@ -60,7 +60,7 @@ class Present(NamedTuple):
 class Level(nn.Module):
     """One level of observation: its encoder, and its experts of motion and of sources."""
 
-    def __init__(self, encoder: Encoder, flow: FlowExpert, source: SourceExpert) -> None:
+    def __init__(self, encoder: Encoder, flow: FlowExpert | Unrefined, source: SourceExpert) -> None:
         super().__init__()
         self.encoder = encoder
         self.flow = flow
@@ -137,10 +137,20 @@ class Prediction:
 
 
 class PhysicNet(nn.Module):
-    """Both levels, the codebook that they share, their fusion, and the memory that all places have in common."""
+    """Both levels, the codebook that they share, their fusion, and the memory that all places have in common.
+
+    With `moves` off, nothing of the frames is taken for motion.
+    """
 
     def __init__(
-        self, global_level: Level, local_level: Level, codebook: Codebook, memory: Memory, *, window: int
+        self,
+        global_level: Level,
+        local_level: Level,
+        codebook: Codebook,
+        memory: Memory,
+        *,
+        window: int,
+        moves: bool = True,
     ) -> None:
         super().__init__()
         self.global_level = global_level
@@ -148,6 +158,7 @@ class PhysicNet(nn.Module):
         self.codebook = codebook
         self.memory = memory
         self.window = window
+        self.moves = moves
 
     def forward(
         self,
@@ -163,7 +174,7 @@ class PhysicNet(nn.Module):
         `within` is the range of the whole frame, where `past` is a part of it.
         """
         within = within or range_of(past)
-        present = observe(past, observed)  # b t c h w, twice
+        present = observe(past, observed, moves=self.moves)  # b t c h w, twice
         last = complete(past[:, -1], observed[:, -1])  # b c h w
         features = scales(last, present)  # b c f h w
         basis = features[:, :, :NUM_BASIS]
@@ -177,7 +188,7 @@ class PhysicNet(nn.Module):
         fused_flow = flow + local.presence * local.turn
         memory = self.memory(features, num_leads)
         fused_source = memory + torch.lerp(source.value, local.source.value, gate)
-        passing = passing_flow(past, observed, fused_flow)  # b 2 h w
+        passing = passing_flow(past, observed, fused_flow) if self.moves else torch.zeros_like(fused_flow)  # b 2 h w
         paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
         return Prediction(
             frames=carry(grow(last, fused_source, within), paths),
@@ -229,10 +240,10 @@ class PhysicNet(nn.Module):
 
 
 @torch.no_grad()
-def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Present:
-    """Estimate the first flow and carry every frame along it to the time of the last."""
-    t = past.shape[1]
-    flow = estimate_flow(past, observed)
+def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], *, moves: bool = True) -> Present:
+    """Estimate the first flow (none unless it `moves`) and carry every frame along it to the time of the last."""
+    b, t, _, h, w = past.shape
+    flow = estimate_flow(past, observed) if moves else past.new_zeros(b, 2, h, w)
     paths = trajectories(flow, t - 1)  # b t-1 2 h w, of ages 1..t-1
     frames, masks = [past[:, -1]], [observed[:, -1]]
     for age in range(1, t):
@@ -257,10 +268,12 @@ class FirstGuess(NamedTuple):
 
 
 @torch.no_grad()
-def first_guess(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], num_leads: int) -> FirstGuess:
-    """The last frame, its scales, and the trajectories of the first flow."""
-    present = observe(past, observed)
-    passing = passing_flow(past, observed, present.flow)
+def first_guess(
+    past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], num_leads: int, *, moves: bool = True
+) -> FirstGuess:
+    """The last frame, its scales, and the trajectories of the first flow, if it `moves`."""
+    present = observe(past, observed, moves=moves)
+    passing = passing_flow(past, observed, present.flow) if moves else None
     paths = trajectories(present.flow, num_leads, passing=passing)
     last = complete(past[:, -1], observed[:, -1])
     return FirstGuess(last, scales(last, present), paths)

@@ -27,9 +27,15 @@ FAINT = 1e-3  # standard deviations; a feature as weak as this has no say, or ro
 
 
 @torch.no_grad()
-def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int) -> Float[Tensor, "c f j"]:
-    """Weights of `Memory` for standardised clips: `frames_in` observed frames and the leads after them."""
-    gram, moment = (sum(parts) for parts in zip(*(moments(clip[None], frames_in) for clip in clips), strict=True))
+def fit_memory(
+    clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int, *, moves: bool = True
+) -> Float[Tensor, "c f j"]:
+    """Weights of `Memory` for standardised clips: `frames_in` observed frames and the leads after them.
+
+    Unless the model `moves`, nothing is carried anywhere.
+    """
+    each = (moments(clip[None], frames_in, moves=moves) for clip in clips)
+    gram, moment = (sum(parts) for parts in zip(*each, strict=True))
     fading = decays(gram.shape[1], LIFETIMES, gram)
     squares = einsum(gram, fading, fading, "c k f g, k i, k j -> c f i g j")
     squares = rearrange(squares, "c f i g j -> c (f i) (g j)")
@@ -41,12 +47,12 @@ def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int) -> Flo
 
 
 def moments(
-    clip: Float[Tensor, "b t c h w"], frames_in: int
+    clip: Float[Tensor, "b t c h w"], frames_in: int, *, moves: bool = True
 ) -> tuple[Float[Tensor, "c k f f"], Float[Tensor, "c k f"]]:
     """Σ φ φᵀ and Σ φ r of each lead, over cells whose truth was observed and whose parcel came from within the view."""
     values, observed = split_missing(clip)
     truth, seen = values[:, frames_in:], observed[:, frames_in:]
-    guess = first_guess(values[:, :frames_in], observed[:, :frames_in], truth.shape[1])
+    guess = first_guess(values[:, :frames_in], observed[:, :frames_in], truth.shape[1], moves=moves)
 
     def carried(field: Float[Tensor, "b n h w"], padding: str = "border") -> Float[Tensor, "b k n h w"]:
         return carry(repeat(field, "b n h w -> b k n h w", k=truth.shape[1]), guess.paths, padding=padding)

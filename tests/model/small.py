@@ -17,12 +17,14 @@ CONFIG = {
     "ema_decay": 0.9,
     "revival_threshold": 0.0,
     "hidden": 6,
+    "quantize": True,
+    "flow": "experts",
     "flow_iterations": 2,
 }
 
 
-def small_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3) -> PhysicNet:
-    config = ModelConfig.model_validate(CONFIG | {"seed": seed})
+def small_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, **changes: object) -> PhysicNet:
+    config = ModelConfig.model_validate(CONFIG | {"seed": seed} | changes)
     return build(config, variables=variables, frames_in=frames_in, window=WINDOW).eval()
 
 

@@ -18,8 +18,10 @@ NUM_CODES, CODE_DIM = 7, 5
 DECAY = 0.9
 
 
-def make_codebook(*, num_codes: int = NUM_CODES, decay: float = DECAY, revival: float = 0.0, seed: int = 3) -> Codebook:
-    return Codebook(num_codes, CODE_DIM, ema_decay=decay, revival_threshold=revival, seed=seed)
+def make_codebook(
+    *, num_codes: int = NUM_CODES, decay: float = DECAY, revival: float = 0.0, seed: int = 3, quantize: bool = True
+) -> Codebook:
+    return Codebook(num_codes, CODE_DIM, ema_decay=decay, revival_threshold=revival, seed=seed, quantize=quantize)
 
 
 def make_placed(**settings) -> Codebook:
@@ -97,6 +99,18 @@ def test_commitment_is_the_mean_squared_distance_of_valid_latents():
     torch.testing.assert_close(commitment, torch.tensor((1 + 9) / 2))
     commitment.backward()
     torch.testing.assert_close(latent.grad[0, :, 0], torch.tensor([0.2, 0.0, 0.6]).expand(CODE_DIM, 3))
+
+
+def test_unquantized_latents_pass_as_they_are_and_the_codes_follow_them_all_the_same():
+    unheard, heard = make_codebook(quantize=False).train(), make_codebook().train()
+    latent = make_latent(1).requires_grad_()
+    passed, quantized = unheard(latent), heard(latent.detach())
+    assert torch.equal(passed.code, latent)
+    assert torch.equal(passed.indices, quantized.indices)
+    assert (passed.commitment, quantized.commitment > 0) == (0, True)
+    assert_same_state(state_of(unheard), state_of(heard))
+    ((passed.code * 3).sum() + passed.commitment).backward()
+    assert (latent.grad == 3).all()
 
 
 @pytest.mark.parametrize("masked", [False, True])

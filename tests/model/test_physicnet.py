@@ -55,6 +55,25 @@ def test_the_untrained_forecast_along_a_uniform_flow_is_exact(monkeypatch):
         torch.testing.assert_close(prediction.frames[:, lead - 1, :, :-lead, 3 * lead :], expected, rtol=0, atol=2e-3)
 
 
+def test_without_flow_nothing_moves():
+    past, held = drift((1.7, -0.8), 3, SIZE), holes(1, 3, 1, *SIZE)
+    net = small_net(flow="none")
+    for observed in (whole(past), held):
+        prediction = net(past * observed, observed, CORNERS, 3)
+        assert (prediction.flow == 0).all()
+        last = complete(past[:, -1] * observed[:, -1], observed[:, -1])
+        for frames in (prediction.frames, prediction.global_frames):
+            torch.testing.assert_close(frames, last[:, None].expand_as(frames), rtol=0, atol=2e-3)
+    present = observe(past, whole(past), moves=False)
+    torch.testing.assert_close(present.frames, past, rtol=0, atol=1e-4)
+
+
+def test_without_flow_experts_the_first_flow_stays_as_it_is():
+    past, net = drift((1.7, -0.8), 3, SIZE), small_net(flow="first")
+    assert torch.equal(net(past, whole(past), CORNERS, 2).flow, observe(past, whole(past)).flow)
+    assert not [name for name, _ in net.named_parameters() if ".flow." in name]
+
+
 def test_the_untrained_forecast_follows_a_known_motion():
     frames = drift((2.0, -1.0), 6, SIZE)
     past, future = frames[:, :3], frames[:, 3:]

@@ -47,6 +47,8 @@ MODEL = ModelConfig(
     ema_decay=0.8,
     revival_threshold=0.1,
     hidden=8,
+    quantize=True,
+    flow="experts",
     flow_iterations=2,
 )
 CODEBOOK = CodebookConfig(

@@ -4,11 +4,9 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-import torch
 from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
 
 from physicnet.config import load_params
-from physicnet.model.codebook import Codebook
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -50,15 +48,9 @@ def test_a_run_changes_sizes_seeds_and_lengths_and_nothing_else(benchmark: Modul
     assert chosen.clip == params.clip
 
 
-def test_continuous_latents_pass_as_they_are(benchmark: ModuleType) -> None:
-    codebook = Codebook(7, 5, ema_decay=0.9, revival_threshold=0.1, seed=1)
-    latent = torch.randn(2, 5, 3, 4, requires_grad=True)
-    passed = benchmark.continuous(codebook, latent)
-    assert torch.equal(passed.code, latent)
-    assert passed.commitment == 0
-    (passed.code * 3).sum().backward()
-    assert latent.grad is not None
-    assert (latent.grad == 3).all()
+def test_a_run_without_codes_only_lets_the_latents_pass(benchmark: ModuleType, params) -> None:
+    chosen = benchmark.Run(MODEL.code_dim, 0, MODEL.seed).of(params, 8, 20)
+    assert chosen.model == MODEL.model_copy(update={"quantize": False})
 
 
 def test_a_sweep_learns_with_codes_and_without_and_makes_nothing_twice(
@@ -75,12 +67,6 @@ def test_a_sweep_learns_with_codes_and_without_and_makes_nothing_twice(
     again = benchmark.sweep(runs, params, steps=2, joint_steps=2, target=there / "table.csv")
     assert again["key"].tolist() == made["key"].tolist()
     assert not list((there / "state").rglob("*.safetensors"))
-
-
-def test_the_quantizer_is_back_after_a_run_without_it(benchmark: ModuleType, params, there: Path) -> None:
-    forward = Codebook.forward
-    benchmark.measure(benchmark.Run(6, 0, 1), benchmark.Run(6, 0, 1).of(params, 2, 0), forecast=False)
-    assert Codebook.forward is forward
 
 
 def test_the_figure_has_a_line_per_width_and_the_error_without_codes(benchmark: ModuleType) -> None:

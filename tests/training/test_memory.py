@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from training.conftest import CLIP, Data
 
+from physicnet.model import physicnet
 from physicnet.model.cascade import LIFETIMES, Memory, decays
 from physicnet.model.physicnet import FirstGuess, first_guess
 from physicnet.model.warp import carry
@@ -47,6 +48,17 @@ def test_a_field_that_stays_is_left_as_it_is():
     unseen = still(9, 1.0)
     error = forecast(fitted(still(0, 1.0), still(1, 1.0)), unseen) - unseen[T:]
     assert error.square().mean() < 1e-4
+
+
+def test_where_nothing_moves_nothing_is_carried(monkeypatch: pytest.MonkeyPatch):
+    noise = still(9, 1.0)[0]
+    clip = torch.stack([noise.roll((frame, -frame), dims=(-2, -1)) for frame in range(T + K)])
+    moving, unmoved = fit_memory([clip], T), fit_memory([clip], T, moves=False)
+    nowhere = torch.zeros(1, 2, *clip.shape[-2:])
+    monkeypatch.setattr(physicnet, "estimate_flow", lambda *_: nowhere)
+    monkeypatch.setattr(physicnet, "passing_flow", lambda *_: nowhere)
+    torch.testing.assert_close(unmoved, fit_memory([clip], T))
+    assert (unmoved - moving).abs().max() > 0.01
 
 
 def test_the_fit_is_the_least_squares_of_all_cells_written_out(data: Data):
@@ -92,7 +104,7 @@ def test_missing_cells_do_not_count():
 
 
 def test_cells_that_came_from_outside_the_view_do_not_count(monkeypatch: pytest.MonkeyPatch):
-    def moving(past: Tensor, observed: Tensor, num_leads: int) -> FirstGuess:  # two columns a lead, exactly
+    def moving(past: Tensor, observed: Tensor, num_leads: int, **_: bool) -> FirstGuess:  # two columns a lead, exactly
         paths = torch.zeros(1, num_leads, 2, *past.shape[-2:])
         paths[:, :, 0] = -2.0 * torch.arange(1, num_leads + 1).view(1, -1, 1, 1)
         return first_guess(past, observed, num_leads)._replace(paths=paths)
