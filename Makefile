@@ -3,6 +3,7 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 BIN := .venv/bin
+PORT := 4200
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -41,6 +42,12 @@ temperature: $(BIN)/.installed  ## the same with hourly 2 m temperature in place
 	dvc exp run $(TEMPERATURE)
 	@physicnet table
 
+serve: $(BIN)/.installed  ## start a Prefect server on 127.0.0.1, a worker and the deployments; PORT=4200
+	python -m flows.service start --port $(PORT)
+
+stop: $(BIN)/.installed  ## end what `make serve` has started
+	python -m flows.service stop
+
 test: $(BIN)/.installed  ## install, run the gate: format, lint, types, import layers, tests
 	@$(MAKE) --no-print-directory check
 
@@ -65,4 +72,4 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	  || $(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help run temperature test check figures
+.PHONY: help run temperature serve stop test check figures

@@ -38,13 +38,16 @@ class StageFailedError(RuntimeError):
 
 
 @flow(name="physicnet")
-def pipeline() -> dict[str, str]:
-    """Bring all stages of dvc.yaml up to date; say of each whether it ran, came from the cache or was unchanged.
+def pipeline(until: str | None = None) -> dict[str, str]:
+    """Bring the stages of dvc.yaml up to date; say of each whether it ran, came from the cache or was unchanged.
+
+    Args:
+        until: a stage that is to be brought up to date with all that it depends on, and no other; None: all are.
 
     Raises:
         StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
     """
-    order, stale = patiently(plan, time.sleep)
+    order, stale = patiently(lambda: plan(until), time.sleep)
     with ProcessGroups() as groups, _execution(stale) as environment:
         futures: dict[str, PrefectFuture[Any]] = {}
         for stage, inputs in order.items():
@@ -73,15 +76,18 @@ def run_stage(stage: str, is_stale: bool, groups: ProcessGroups, environment: Ma
     return Completed(name=patiently(lambda: reproduce(stage, groups, environment), groups.pause))
 
 
-def plan() -> tuple[dict[str, list[str]], set[str]]:
+def plan(until: str | None = None) -> tuple[dict[str, list[str]], set[str]]:
     """DVC's graph: each stage with those it depends on, in the order of work; and the stages that may have to run.
 
     These are the ones whose inputs, outputs, parameters or command have changed, and all that depend on them. DVC
-    itself decides again when their turn comes: an input may come out as it was.
+    itself decides again when their turn comes: an input may come out as it was. With `until`, only that stage and those
+    it depends on are looked at.
     """
     with Repo(".") as repo:
         graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
-        changed = set(repo.status())
+        if until is not None:
+            graph = graph.subgraph({until, *nx.descendants(graph, until)})
+        changed = set(repo.status()) & set(graph)
     order = {stage: sorted(graph.successors(stage)) for stage in reversed(list(nx.topological_sort(graph)))}
     return order, changed.union(*(nx.ancestors(graph, stage) for stage in changed))
 

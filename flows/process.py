@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from threading import Event, Lock
 from types import TracebackType
 
@@ -43,9 +44,11 @@ class ProcessGroups:
     def run(self, command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], object]) -> int:
         """Run a command, hand on each line that it prints, return its exit status. May be called from many threads.
 
-        The environment is added to ours. When the block has been left, `InterruptedError` is raised.
+        The environment is added to ours; what was installed beside this Python is found first, for a worker may have
+        been started without it. When the block has been left, `InterruptedError` is raised.
         """
-        process = self._start(command, {**os.environ, "PYTHONUNBUFFERED": "1", **environment})
+        found = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        process = self._start(command, {**os.environ, "PATH": found, "PYTHONUNBUFFERED": "1", **environment})
         assert process.stdout is not None, "it was asked for"
         try:
             for line in process.stdout:

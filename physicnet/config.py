@@ -296,6 +296,18 @@ class PromoteConfig(Section):
     must_beat: list[BaselineName]
 
 
+class RetrainConfig(Section):
+    """When the flow `retrain` trains again, what it starts from, and where it records what it did.
+
+    Fewer than `minimum_new_frames` frames since the last training are not worth one. With `warm_start`,
+    `train.init_from` is set to the champion first. `branch` is a git branch to which each retrain commits; null: none.
+    """
+
+    minimum_new_frames: Index
+    warm_start: bool
+    branch: Annotated[str, Field(min_length=1)] | None
+
+
 class ModelConfig(Section):
     """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`), and what is left out.
 
@@ -396,6 +408,7 @@ class Params(Section):
     train: TrainConfig
     evaluate: EvaluateConfig
     promote: PromoteConfig
+    retrain: RetrainConfig
 
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,21 @@ def rollback(store: Store, console: Console) -> None:
     if challenger is not None and challenger.version == now.version:
         store.take_name(CHALLENGER)
     console.print(words)
+
+
+def copy_champion(store: Store, target: Path) -> str | None:
+    """Write the champion's checkpoint to a file and return its SHA-256; None if there is no champion.
+
+    Raises:
+        HistoryError: if the checkpoint is missing or another one than was registered.
+    """
+    version = store.version(CHAMPION)
+    if version is None:
+        return None
+    with TemporaryDirectory() as folder, written_whole(target) as partial:
+        champion = fetch(store, CHAMPION, version, Path(folder))
+        copyfile(champion.checkpoint, partial)
+    return champion.sha256
 
 
 def fetch(store: Store, role: str, version: "ModelVersion", folder: Path) -> Candidate:

@@ -196,6 +196,18 @@ def test_the_champion_is_nothing_to_decide_about(workspace: Workspace) -> None:
     assert workspace.said.strip() == "Version 1 is the champion already: there is nothing to decide."
 
 
+def test_the_champions_checkpoint_can_be_copied_and_where_there_is_none_nothing_is(workspace: Workspace) -> None:
+    target = workspace.root / "models" / "champion.safetensors"
+    workspace.offer(0.05)
+    assert registry.copy_champion(workspace.store, target) is None
+    assert not target.exists()
+    workspace.promote()
+    workspace.offer(0.3)
+    version = workspace.store.version(CHAMPION)
+    assert version is not None
+    assert registry.copy_champion(workspace.store, target) == content_hash(target) == version.tags[SHA256]
+
+
 def test_what_was_rolled_back_is_no_challenger_any_more(workspace: Workspace) -> None:
     for shaken in (0.3, 0.0):
         workspace.offer(shaken)

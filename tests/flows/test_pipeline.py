@@ -1,47 +1,16 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from dvc.lock import LockError
+from dvc_project import STAGES
 from prefect.artifacts import Artifact
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import pipeline as module
 from flows.pipeline import StageFailedError, Transcript, metric_rows, patiently, pipeline, plan
-
-STAGES = {
-    "make": {"cmd": "cp raw made", "deps": ["raw"], "outs": ["made"]},
-    "side": {"cmd": "cp raw aside", "deps": ["raw"], "outs": ["aside"]},
-    "score": {
-        "cmd": "echo measuring && cat made aside > metrics.json",
-        "deps": ["made", "aside"],
-        "params": ["score"],
-        "metrics": [{"metrics.json": {"cache": False}}],
-    },
-}
-
-
-@pytest.fixture(scope="session")
-def _server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DVC project in the current folder; its stages measure something without knowing physicnet."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "raw").write_text("\n")
-    (tmp_path / "aside").write_text("")
-    (tmp_path / "params.yaml").write_text("score: 1")
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody listens there
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
-    return tmp_path
 
 
 def repro() -> str:
@@ -97,6 +66,20 @@ def test_the_order_and_the_stale_stages_are_dvcs(project: Path) -> None:
     assert plan()[1] == set()
     (project / "made").unlink()
     assert plan()[1] == {"make", "score"}
+
+
+def test_until_a_stage_only_what_it_needs_is_done(project: Path) -> None:
+    order, stale = plan("side")
+    assert order == {"side": []}
+    assert stale == {"side"}
+    assert list(plan("score")[0]) == list(plan()[0])
+
+
+@pytest.mark.usefixtures("_server")
+def test_the_flow_stops_where_it_is_told_to(project: Path) -> None:
+    assert pipeline(until="make") == {"make": "Ran"}
+    assert not (project / "metrics.json").exists()
+    assert pipeline() == {"make": "Unchanged", "side": "Ran", "score": "Ran"}
 
 
 def test_the_transcript_knows_what_dvc_did_with_this_stage() -> None:

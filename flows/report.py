@@ -1,0 +1,191 @@
+"""What a retrain did, as a page in Prefect: what came in, what ran, how well it forecasts, and who is the champion."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from prefect.artifacts import create_markdown_artifact
+
+from physicnet.checkpoint import content_hash
+from physicnet.drawing import INK, drawing_style
+from physicnet.evaluation import labels
+from physicnet.evaluation.table import shown_leads
+from physicnet.lineage import command_paths
+
+SCORES, FILES = "scores.csv", "files.csv"
+DECISION = Path("reports") / "promotion.json"
+OURS = "physicnet"
+BEFORE, NOW = "#9aa0a6", "#1c5fb4"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The results and the files of the record at one time; None where there were none."""
+
+    scores: pd.DataFrame | None
+    files: pd.DataFrame | None
+
+    @classmethod
+    def read(cls) -> "Standing":
+        """Those in the folder."""
+        results = command_paths(Path.cwd(), "evaluate").get("results", "")
+        catalogue = command_paths(Path.cwd(), "ingest").get("catalogue", "")
+        return cls(_table(Path(results) / SCORES), _table(Path(catalogue) / FILES))
+
+
+@dataclass
+class Report:
+    """Collects what a retrain did."""
+
+    before: Standing
+    after: Standing
+    states: dict[str, str] = field(default_factory=dict)
+    decision: Mapping[str, object] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls) -> "Report":
+        """Remember how things stand."""
+        now = Standing.read()
+        return cls(now, now)
+
+    def add(self, states: Mapping[str, str]) -> None:
+        """What became of stages; of one that was looked at twice, what was done to it stays."""
+        for stage, state in states.items():
+            if state != "Unchanged" or stage not in self.states:
+                self.states[stage] = state
+
+    def end(self) -> None:
+        """See how things stand now, and what was decided of the model that is there."""
+        self.after = Standing.read()
+        self.decision = read_decision()
+
+    def note(self, line: str) -> None:
+        """Something else to tell."""
+        self.notes.append(line)
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether there is a new champion."""
+        return self.decision.get("verdict") == "promoted"
+
+    @property
+    def summary(self) -> str:
+        """In one line."""
+        return str(self.decision.get("words", "The model is the champion already."))
+
+    def publish(self) -> None:
+        """Leave the page with the flow's run."""
+        create_markdown_artifact(self.page(), key="retrain", description="What came, what ran, and who is the champion")
+
+    def page(self) -> str:
+        """The page, in Markdown."""
+        parts = [f"**{self.summary}**", *self._reasons(), *self._observations(), *self._stages(), *self._skill()]
+        return "\n".join([*parts, *self.notes]) + "\n"
+
+    def _reasons(self) -> list[str]:
+        reasons = self.decision.get("reasons")
+        if not isinstance(reasons, list) or not reasons:
+            return []
+        return ["", *(f"- {'' if each['met'] else '**Not met.** '}{each['text']}" for each in reasons), ""]
+
+    def _observations(self) -> list[str]:
+        known = set() if self.before.files is None else set(self.before.files["path"])
+        now = self.after.files
+        came = [] if now is None else [row for _, row in now.iterrows() if row["path"] not in known]
+        rows = [
+            f"| {row['path']} | {row['status']} | {row['frames']} | {row['first']} to {row['last']} |"
+            if isinstance(row["first"], str)
+            else f"| {row['path']} | {row['status']}: {row['reason']} | 0 | |"
+            for row in came
+        ]
+        head = ["## Observations", "", "| file | | frames | UTC |", "|---|---|--:|---|"]
+        return [*head, *rows, ""] if rows else ["## Observations", "", "None came since the last training.", ""]
+
+    def _stages(self) -> list[str]:
+        rows = [f"| {stage} | {state} |" for stage, state in self.states.items()]
+        return ["## Stages", "", "| stage | |", "|---|---|", *rows, ""]
+
+    def _skill(self) -> list[str]:
+        now, before = self.after.scores, self.before.scores
+        if now is None:
+            return []
+        lines = ["## Skill on the test part", ""]
+        if before is not None:
+            lines += ["The test part moves on with the record: before and now are not scored on the same frames.", ""]
+        for variable, rows in now.groupby("variable", sort=False):
+            earlier = None if before is None else before[before["variable"] == variable]
+            lines += [skill_table(str(variable), rows, earlier), "", picture(skill_figure(rows, earlier)), ""]
+        return lines
+
+
+def skill_table(variable: str, now: pd.DataFrame, before: pd.DataFrame | None) -> str:
+    """RMSE by lead of all models, and of the model before."""
+    shown = shown_leads(now)
+    minutes = now.set_index("lead")["lead_minutes"].groupby(level=0).first()
+    units = labels.pretty(str(now["units"].iloc[0]))
+    head = [f"| RMSE of {variable} ({units}) | {' | '.join(labels.lead(float(minutes[lead])) for lead in shown)} |"]
+    rows = {labels.title(str(model)): by_lead(now, str(model)) for model in now["model"].unique()}
+    if before is not None:
+        rows["PhysicNet before"] = by_lead(before, OURS)
+    cells = [
+        f"| {name} | {' | '.join(f'{values[lead]:.3f}' if lead in values.index else '–' for lead in shown)} |"
+        for name, values in rows.items()
+    ]
+    return "\n".join([*head, "|---|" + "--:|" * len(shown), *cells])
+
+
+def skill_figure(now: pd.DataFrame, before: pd.DataFrame | None) -> Figure:
+    """RMSE over lead time: the model now and before, and the baselines now."""
+    unit, length = labels.clock(float(now["lead_minutes"].max()))
+    with drawing_style():
+        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        axes = figure.subplots()
+        if before is not None:
+            rows = before[before["model"] == OURS]
+            axes.plot(rows["lead_minutes"] / length, rows["rmse"], color=BEFORE, lw=4.5, label="PhysicNet before")
+            axes.legend(loc="lower right")
+        for model in now["model"].unique():
+            rows = now[now["model"] == model]
+            style: dict[str, Any] = {"color": NOW, "lw": 2.2} if model == OURS else {"color": INK, "lw": 0.9, "ls": ":"}
+            axes.plot(rows["lead_minutes"] / length, rows["rmse"], **style)
+            end = (rows["lead_minutes"].iloc[-1] / length, rows["rmse"].iloc[-1])
+            axes.annotate(labels.title(str(model)), end, xytext=(4, 0), textcoords="offset points", va="center")
+        axes.set(
+            xlabel=f"lead time ({unit})", ylabel=labels.score_title("rmse", str(now["units"].iloc[0])), ylim=(0, None)
+        )
+    return figure
+
+
+def by_lead(scores: pd.DataFrame, model: str) -> pd.Series:
+    """RMSE of a model by lead."""
+    return scores[scores["model"] == model].set_index("lead")["rmse"]
+
+
+def picture(figure: Figure) -> str:
+    """A figure in Markdown that needs no file beside it."""
+    buffer = io.BytesIO()
+    with drawing_style():
+        figure.savefig(buffer, format="png")
+    return f"![RMSE over lead time](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+
+
+def read_decision() -> Mapping[str, object]:
+    """The latest decision, if it was about the checkpoint that is in the folder; nothing otherwise."""
+    checkpoint = Path(command_paths(Path.cwd(), "evaluate").get("checkpoint", ""))
+    if not DECISION.is_file() or not checkpoint.is_file():
+        return {}
+    told: dict[str, object] = json.loads(DECISION.read_text(encoding="utf-8"))
+    challenger = told.get("challenger")
+    is_it = isinstance(challenger, dict) and challenger["checkpoint_sha256"] == content_hash(checkpoint)
+    return told if is_it else {}
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    return pd.read_csv(path) if path.is_file() else None

@@ -1,0 +1,185 @@
+"""Retraining as a flow: when enough is new, everything is brought up to date, and the better model wins.
+
+In this order: what others have computed is fetched; new observations are ingested; the rule `retrain` of params.yaml
+says whether they are worth a training; `dvc.yaml` is walked; the challenger is judged; results are pushed, and
+committed where params.yaml names a branch. `python -m flows.retrain` does it once, without a server.
+"""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvc.repo import Repo
+from dvc.utils.serialize import modify_yaml
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.branch import commit
+from flows.pipeline import StageFailedError, patiently, pipeline
+from flows.process import ProcessGroups
+from flows.report import Report, read_decision
+from physicnet.config import Params, load_params
+from physicnet.data.novelty import frames_since
+from physicnet.lineage import command_paths
+from physicnet.process import end_cleanly_on_sigterm
+
+FIRST = "ingest"  # the stage that takes in observations
+LOCK = Path(".physicnet") / "retrain.lock"
+CHAMPION = Path("models") / "champion.safetensors"  # of a warm start
+RECORDED = ("dvc.lock", "params.yaml", "metrics.json", "reports/promotion.json")
+AGAIN = (30, 120, 600)  # seconds before what needs a server is tried again
+
+
+@flow(name="retrain")
+def retrain() -> State:
+    """Retrain if enough is new. The state is named Promoted or Kept by what was decided, Skipped if nothing was done.
+
+    Raises:
+        StageFailedError: if a stage, or a command of DVC or the registry, fails.
+    """
+    with alone() as other:
+        if other is not None:
+            return _skipped(f"another retrain is at work here (process {other})")
+        return _retrain(load_params(Path("params.yaml")))
+
+
+def _retrain(params: Params) -> State:
+    remote = default_remote()
+    with ProcessGroups() as groups:
+        if remote is not None:
+            fetch(groups)
+        report = Report.begin()
+        report.add(pipeline(until=FIRST))
+        reason = too_little(params)
+        if reason is not None and is_judged():
+            return _skipped(reason)
+        if reason is None:
+            if params.retrain.warm_start:
+                start_from_champion()
+            report.add(pipeline())
+        judge(groups)
+        if remote is not None:
+            push(groups)
+    report.end()
+    if params.retrain.branch is not None:
+        report.note(commit(params.retrain.branch, RECORDED, report.summary))
+    report.publish()
+    return Completed(name="Promoted" if report.is_promoted else "Kept", message=report.summary)
+
+
+@contextmanager
+def alone() -> Iterator[int | None]:
+    """Keep other retrains out of this folder; yields None, or the process of the one that is at work already."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            yield int(file.read() or 0)
+            return
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield None
+
+
+def too_little(params: Params) -> str | None:
+    """Why the observations that came since the last training are not worth another one; None if they are.
+
+    They are always when something else has changed: parameters, code, or an output that is gone.
+    """
+    changes = patiently(changed, lambda _: None)
+    if not changes:
+        return "nothing is new: all stages are up to date"
+    paths = {name: Path(path) for name, path in command_paths(Path.cwd(), "normalize").items()}
+    if changes != {paths["fields"].as_posix()}:
+        return None
+    new, least = frames_since(paths["fields"], paths["statistics"]), params.retrain.minimum_new_frames
+    if new >= least:
+        return None
+    return f"too little is new: {new} frames since the last training; retrain.minimum_new_frames asks for {least}"
+
+
+def is_judged() -> bool:
+    """Whether there is no model, or its decision has been made: the last retrain may have ended before."""
+    checkpoint = Path(command_paths(Path.cwd(), "evaluate").get("checkpoint", ""))
+    return not checkpoint.is_file() or bool(read_decision())
+
+
+def changed() -> set[str]:
+    """The files, parameters and commands that make a stage stale, as DVC names them."""
+    with Repo(".") as repo:
+        status = repo.status()
+    reasons = [reason for stage in status.values() for reason in stage]
+    named = [paths for reason in reasons if isinstance(reason, dict) for paths in reason.values()]
+    return {name for paths in named for name in paths} | {reason for reason in reasons if isinstance(reason, str)}
+
+
+def default_remote() -> str | None:
+    """The name of the remote that DVC is configured to use, if any."""
+    with Repo(".") as repo:
+        name: str | None = repo.config["core"].get("remote")
+    return name
+
+
+@task(cache_policy=NO_CACHE)
+def fetch(groups: ProcessGroups) -> None:
+    """Bring what others have computed into the cache; the folder stays as it is."""
+    try:
+        _must(groups, "dvc", "fetch", "--run-cache")
+    except StageFailedError as error:
+        get_run_logger().warning("%s: what is missing will be computed here", error)
+
+
+@task(cache_policy=NO_CACHE, retries=len(AGAIN), retry_delay_seconds=list(AGAIN))
+def push(groups: ProcessGroups) -> None:
+    """Send all results to the remote."""
+    _must(groups, "dvc", "push", "--run-cache")
+
+
+@task(cache_policy=NO_CACHE, retries=len(AGAIN), retry_delay_seconds=list(AGAIN))
+def judge(groups: ProcessGroups) -> None:
+    """Compare the challenger with the champion."""
+    _must(groups, "physicnet", "promote")
+
+
+@task(cache_policy=NO_CACHE, retries=len(AGAIN), retry_delay_seconds=list(AGAIN))
+def start_from_champion() -> None:
+    """Write the champion's checkpoint to a file of its own, and into params.yaml that training starts from it."""
+    from physicnet.registry import copy_champion  # torch takes seconds, which cold starts need not wait for
+    from physicnet.tracking import Store
+
+    sha256 = copy_champion(Store(Path.cwd()), CHAMPION)
+    if sha256 is None:
+        get_run_logger().info("there is no champion yet: training starts from the codebook")
+        return
+    with modify_yaml("params.yaml") as params:
+        params["train"]["init_from"] = {"checkpoint": CHAMPION.as_posix(), "sha256": sha256}
+
+
+def _must(groups: ProcessGroups, *command: str) -> None:
+    """Run a command, its output going to the log.
+
+    Raises:
+        StageFailedError: if it fails.
+    """
+    logger = get_run_logger()
+    status = groups.run(command, {}, logger.info)
+    if status != 0:
+        raise StageFailedError(f"{' '.join(command)} failed with exit status {status}; the log above tells why")
+
+
+def _skipped(reason: str) -> State:
+    get_run_logger().info("skipped: %s", reason)
+    return Completed(name="Skipped", message=reason)
+
+
+if __name__ == "__main__":
+    end_cleanly_on_sigterm()
+    sys.exit(0 if retrain(return_state=True).is_completed() else 1)

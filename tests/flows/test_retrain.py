@@ -1,0 +1,175 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.artifacts import Artifact
+from waiting import pid_in, wait_until
+
+from flows import retrain as module
+from flows.retrain import alone, changed, default_remote, is_judged, retrain, too_little
+from physicnet.checkpoint import content_hash
+from physicnet.config import Params, load_params
+
+ROOT = Path(__file__).parents[2]
+STAGES = {
+    "ingest": {"cmd": "cp raw fields.zarr && true --catalogue catalogue", "deps": ["raw"], "outs": ["fields.zarr"]},
+    "normalize": {
+        "cmd": "cp fields.zarr statistics.json && true --fields fields.zarr --statistics statistics.json",
+        "deps": ["fields.zarr"],
+        "outs": ["statistics.json"],
+    },
+    "evaluate": {
+        "cmd": "cp statistics.json model && true --checkpoint model --results results",
+        "deps": ["statistics.json"],
+        "params": ["evaluate"],
+        "outs": ["model"],
+    },
+}
+
+
+@pytest.fixture
+def folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipeline whose files hold the number of frames of the record, and whose models are always promoted."""
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    (project / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (project / "raw").write_text("20")
+
+    def frames_since(fields: Path, statistics: Path) -> int:
+        return int(fields.read_text()) - int(statistics.read_text())
+
+    def judge(_: object) -> None:
+        (project / "reports").mkdir(exist_ok=True)
+        told = {
+            "verdict": "promoted",
+            "words": "Promoted.",
+            "challenger": {"checkpoint_sha256": content_hash(Path("model"))},
+        }
+        (project / "reports" / "promotion.json").write_text(json.dumps(told))
+
+    monkeypatch.setattr(module, "frames_since", frames_since)
+    monkeypatch.setattr(module, "judge", judge)
+    return project
+
+
+@pytest.fixture
+def params(folder: Path) -> Params:
+    return load_params(folder / "params.yaml")
+
+
+def set_params(folder: Path, section: str, **values: object) -> None:
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    content[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def dvc(*arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.usefixtures("_server")
+def test_a_retrain_does_the_rest_of_dvc_repro_and_leaves_a_page(folder: Path) -> None:
+    state = retrain(return_state=True)
+    assert (state.name, state.message) == ("Promoted", "Promoted.")
+    assert "up to date" in dvc("repro")
+    page = Artifact.get("retrain")
+    assert page is not None
+    assert "| evaluate | Ran |" in str(page.data)
+
+
+@pytest.mark.usefixtures("_server")
+def test_too_few_new_frames_are_ingested_and_wait(folder: Path) -> None:
+    retrain()
+    (folder / "raw").write_text("31")
+    state = retrain(return_state=True)
+    assert state.name == "Skipped"
+    assert state.message == (
+        "too little is new: 11 frames since the last training; retrain.minimum_new_frames asks for 12"
+    )
+    assert (folder / "fields.zarr").read_text() == "31"
+    assert (folder / "model").read_text() == "20"
+    (folder / "raw").write_text("32")
+    assert retrain(return_state=True).name == "Promoted"
+    assert (folder / "model").read_text() == "32"
+
+
+@pytest.mark.usefixtures("_server")
+def test_with_nothing_new_there_is_nothing_to_do(folder: Path) -> None:
+    retrain()
+    state = retrain(return_state=True)
+    assert (state.name, state.message) == ("Skipped", "nothing is new: all stages are up to date")
+
+
+@pytest.mark.usefixtures("_server")
+def test_a_model_that_was_not_judged_is_judged_by_the_next_retrain(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "judge", lambda _: (_ for _ in ()).throw(module.StageFailedError("no registry")))
+        with pytest.raises(module.StageFailedError, match="no registry"):
+            retrain()
+    assert not is_judged()
+    assert retrain(return_state=True).name == "Promoted"
+    assert is_judged()
+
+
+@pytest.mark.usefixtures("_server")
+def test_results_are_pushed_to_the_remote_and_fetched_from_it(folder: Path, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    assert default_remote() is None
+    dvc("remote", "add", "--default", "there", str(remote))
+    assert default_remote() == "there"
+    retrain()
+    pushed = {path.read_bytes() for path in (remote / "files").rglob("*") if path.is_file()}
+    assert b"20" in pushed
+    subprocess.run(["rm", "-r", ".dvc/cache", "fields.zarr", "statistics.json", "model", "dvc.lock"], check=True)
+    stages = {name: {**stage, "cmd": f"touch {name}.ran; {stage['cmd']}"} for name, stage in STAGES.items()}
+    assert stages.keys() == STAGES.keys()
+    retrain()
+    assert (folder / "model").read_text() == "20"
+
+
+def test_another_retrain_in_the_folder_is_seen(folder: Path) -> None:
+    program = (
+        "from flows.retrain import alone\nfrom pathlib import Path\nimport os, time\n"
+        "with alone() as other:\n    Path('held').write_text(str(os.getpid()))\n    time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program])
+    assert pid_in(folder / "held") == holder.pid
+    with alone() as other:
+        assert other == holder.pid
+    holder.kill()
+    holder.wait()
+
+    def is_free() -> bool:
+        with alone() as other:
+            return other is None
+
+    assert wait_until(is_free)
+
+
+def test_whatever_else_has_changed_is_worth_a_training(folder: Path, params: Params) -> None:
+    assert too_little(params) is None  # nothing was made yet
+    dvc("repro")
+    assert too_little(params) == "nothing is new: all stages are up to date"
+    (folder / "raw").write_text("21")
+    dvc("repro", "ingest")
+    assert changed() == {"fields.zarr"}
+    assert "1 frames since" in str(too_little(params))
+    set_params(folder, "evaluate", seed=14)
+    assert too_little(load_params(folder / "params.yaml")) is None
+
+
+def test_a_warm_start_is_written_where_training_reads_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("physicnet.registry.copy_champion", lambda _store, target: f"hash of {target}")
+    module.start_from_champion.fn()
+    started = load_params(folder / "params.yaml").train.init_from
+    assert started is not None
+    assert (started.checkpoint, started.sha256) == (
+        "models/champion.safetensors",
+        "hash of models/champion.safetensors",
+    )
+    assert "# Every parameter of the pipeline." in (folder / "params.yaml").read_text()

@@ -1,0 +1,168 @@
+"""A real server and a real worker, with a password, on a pipeline of one slow stage."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from serving import free_port
+from waiting import pid_in, wait_until
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "physicist:secret"
+CRASHED_WITHIN = 120  # seconds after its worker has died
+STAGES = {
+    "ingest": {
+        "cmd": "cp raw fields; if [ -s raw ]; then echo $$ > begun; sleep 600; fi",
+        "deps": ["raw"],
+        "outs": ["fields"],
+    }
+}
+
+
+class Operation:
+    """A folder whose deployments are served."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        self.environment = environment | {
+            "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+            "PYTHONPATH": str(folder),
+            "MLFLOW_TRACKING_URI": "http://127.0.0.1:1",  # nobody listens there
+        }
+
+    def service(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flows.service", *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+    @property
+    def processes(self) -> dict[str, psutil.Process]:
+        told = json.loads((self.folder / ".prefect" / "service.json").read_text())
+        return {each["name"]: psutil.Process(each["pid"]) for each in told}
+
+    def ask(self, path: str, content: object = None, *, password: str = PASSWORD) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api{path}")
+        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
+        if content is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(content).encode()
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs of `retrain` that are not of the future, the latest first."""
+        found = self.ask(
+            "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "flows": {"name": {"any_": ["retrain"]}}}
+        )
+        return [
+            run for run in found if run["state_type"] != "SCHEDULED" or run["state_name"] == "AwaitingConcurrencySlot"
+        ]
+
+    def retrain(self) -> None:
+        (deployment,) = self.ask("/deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})
+        self.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+
+
+@pytest.fixture(scope="module")
+def operation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
+    folder = tmp_path_factory.mktemp("operation")
+    for name in ("flows", "physicnet"):
+        (folder / name).symlink_to(ROOT / name)
+    for name in ("prefect.yaml", "params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "raw").write_text("")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    for arguments in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
+    served = Operation(folder, free_port())
+    started = served.service("start", "--port", str(served.port))
+    assert started.returncode == 0, started.stderr
+    yield served
+    served.service("stop")
+
+
+def test_the_server_listens_on_this_machine_alone_and_to_those_who_know_the_password(operation: Operation) -> None:
+    server = operation.processes["server"]
+    family = [server, *server.children(recursive=True)]
+    addresses = {each.laddr for one in family for each in one.net_connections() if each.status == "LISTEN"}
+    assert {address.ip for address in addresses} == {"127.0.0.1"}
+    assert operation.port in {address.port for address in addresses}
+    assert operation.ask("/flows/count", {}) >= 1
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        operation.ask("/flows/count", {}, password="physicist:guess")
+
+
+def test_the_next_nights_are_scheduled(operation: Operation) -> None:
+    def scheduled() -> list[str]:
+        found = operation.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+        return [run["expected_start_time"][11:16] for run in found]
+
+    assert wait_until(lambda: len(scheduled()) > 0, seconds=90)
+    assert set(scheduled()) == {"02:00"}
+
+
+def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
+    program = (
+        "from prefect.events import emit_event\n"
+        "emit_event('physicnet.observations.accepted', resource={'prefect.resource.id': 'physicnet.inbox'})"
+    )
+    address = {"PREFECT_API_URL": f"http://127.0.0.1:{operation.port}/api", "PREFECT_API_AUTH_STRING": PASSWORD}
+    subprocess.run([sys.executable, "-c", program], check=True, env=operation.environment | address)
+    assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), seconds=120)
+    (run,) = operation.runs()
+    assert run["state"]["message"] == "nothing is new: all stages are up to date"
+    assert run["created_by"]["type"] == "AUTOMATION"
+
+
+def test_a_second_start_is_refused(operation: Operation) -> None:
+    refused = operation.service("start", "--port", str(free_port()))
+    assert refused.returncode == 1
+    assert "running already: server (process" in refused.stderr
+    assert all(process.is_running() for process in operation.processes.values())
+
+
+def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Operation) -> None:
+    (operation.folder / "raw").write_text("new")
+    operation.retrain()
+    assert wait_until(lambda: (operation.folder / "begun").exists(), seconds=120)
+    stage = pid_in(operation.folder / "begun")
+    operation.retrain()  # waits: one at a time
+    worker = operation.processes["worker"]
+    for process in [worker, *worker.children(recursive=True)]:
+        process.kill()
+    died = time.monotonic()
+    assert wait_until(lambda: not psutil.pid_exists(stage))
+    assert wait_until(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()}, seconds=CRASHED_WITHIN)
+    assert time.monotonic() - died < CRASHED_WITHIN
+    (crashed,) = [run for run in operation.runs() if run["state_type"] == "CRASHED"]
+    assert crashed["state"]["message"].startswith("no sign of life for 90 seconds")
+    (operation.folder / "raw").write_text("")
+    assert operation.service("stop").returncode == 0
+    assert operation.service("start", "--port", str(operation.port)).returncode == 0
+    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=120)
+
+
+def test_stop_ends_what_start_has_started_and_nothing_else(operation: Operation) -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    processes = operation.processes
+    below = [child for process in processes.values() for child in process.children(recursive=True)]
+    stopped = operation.service("stop")
+    assert "ended: server, worker" in stopped.stdout
+    assert wait_until(lambda: not any(process.is_running() for process in [*processes.values(), *below]))
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+    assert operation.service("stop").stdout.strip() == "nothing was started here"
