@@ -55,7 +55,12 @@ def collected(
                     pass
                 selection = Selector(inbox, config, ingest, raw=raw, resume=resume).select(entries)
                 with unread():
-                    _carry_out(selection, inbox, journal, result, raw=raw, quarantined=Path(config.quarantine))
+                    moved = _put_in_place(selection, inbox, journal, result, raw)
+                for candidate in moved:
+                    inbox.remove(candidate.entry)
+                _quarantine(selection, inbox, result, Path(config.quarantine))
+                _drop_repeated(selection, inbox, result, raw)
+                result.waiting.update(selection.waiting)
         except RawBusyError as error:
             result.waiting.update({entry.name: str(error) for entry in entries})
         yield result
@@ -75,39 +80,44 @@ def _alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _carry_out(
-    selection: Selection, inbox: Inbox, journal: Journal, result: Collected, *, raw: Path, quarantined: Path
-) -> None:
-    result.waiting.update(selection.waiting)
-    landed = {(arrival.origin, arrival.name) for arrival in result.accepted}  # and perhaps never left the inbox
+def _put_in_place(
+    selection: Selection, inbox: Inbox, journal: Journal, result: Collected, raw: Path
+) -> list[Candidate]:
+    """Move what is to be taken, and nothing else: it is in others' way meanwhile. Return what was moved."""
     arrivals = [Arrival.of(candidate.survey, candidate.entry.name) for candidate in selection.taken]
     journal.note([*result.accepted, *arrivals])
+    moved = []
     for candidate, arrival in zip(selection.taken, arrivals, strict=True):
-        _take(candidate, arrival, inbox, result, raw)
+        if not inbox.is_current(candidate.entry):
+            result.waiting[arrival.origin] = CHANGED
+            continue
+        try:
+            place(candidate.source.path, raw / arrival.name)
+        except FileExistsError as error:
+            result.waiting[arrival.origin] = str(error)
+            continue
+        result.accepted.append(arrival)
+        moved.append(candidate)
+    return moved
+
+
+def _quarantine(selection: Selection, inbox: Inbox, result: Collected, folder: Path) -> None:
     for entry, (source, reason) in selection.refused.items():
         if inbox.is_current(entry):
-            quarantine(source, quarantined, reason)
+            quarantine(source, folder, reason)
             inbox.remove(entry)
             result.quarantined[entry.name] = reason
         else:
             result.waiting[entry.name] = CHANGED
+
+
+def _drop_repeated(selection: Selection, inbox: Inbox, result: Collected, raw: Path) -> None:
+    """Remove what is there already, also where an earlier collector was killed before it did."""
+    arrived = {(arrival.origin, arrival.name) for arrival in result.accepted}
     for entry, name in selection.repeated.items():
         if not (raw / name).exists():
             result.waiting[entry.name] = f"it has the content of {name}, which was not taken"
             continue
         inbox.remove(entry)
-        if (entry.name, name) not in landed:
+        if (entry.name, name) not in arrived:
             result.duplicates[entry.name] = name
-
-
-def _take(candidate: Candidate, arrival: Arrival, inbox: Inbox, result: Collected, raw: Path) -> None:
-    if not inbox.is_current(candidate.entry):
-        result.waiting[arrival.origin] = CHANGED
-        return
-    try:
-        place(candidate.source.path, raw / arrival.name)
-    except FileExistsError as error:
-        result.waiting[arrival.origin] = str(error)
-        return
-    inbox.remove(candidate.entry)
-    result.accepted.append(arrival)

@@ -1,14 +1,12 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from dvc.lock import LockError
 from prefect.artifacts import Artifact
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import pipeline as module
 from flows.pipeline import StageFailedError, Transcript, metric_rows, patiently, pipeline, plan
@@ -23,12 +21,6 @@ STAGES = {
         "metrics": [{"metrics.json": {"cache": False}}],
     },
 }
-
-
-@pytest.fixture(scope="session")
-def _server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture
