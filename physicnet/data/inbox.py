@@ -122,7 +122,8 @@ class Store:
             found = self.files.find(self.root, detail=True)
         except OSError as error:
             raise DataError(f"collect.source: {self.root} cannot be listed ({error}); correct it") from error
-        entries = [self._entry(path, info) for path, info in found.items() if info["type"] == "file"]
+        files = {path: info for path, info in found.items() if info["type"] == "file" and not path.endswith("/")}
+        entries = [self._entry(path, info) for path, info in files.items()]
         wanted = {self._copy(entry).name for entry in entries}
         for copy in self.downloads.glob("*"):
             if copy.name not in wanted:
@@ -153,7 +154,8 @@ class Store:
         shutil.rmtree(self._copy(entry), ignore_errors=True)
 
     def _entry(self, path: str, info: dict[str, Any]) -> Entry:
-        changed = self.files.modified(path).timestamp()
+        # S3 tells it in the list of all files, while `modified` asks for each.
+        changed = (info.get("LastModified") or self.files.modified(path)).timestamp()
         return Entry(path.removeprefix(f"{self.root}/"), changed, (info["size"], changed, info.get("ETag", "")))
 
     def _is_there(self, entry: Entry) -> bool:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from archives import fates, run
+from fsspec import filesystem
 from fsspec.implementations.memory import MemoryFileSystem
+from object_store import KEYS, client_of, object_store
 from samples import ingest_config, raw_dataset
 from waiting import wait_until
 
@@ -414,6 +417,67 @@ def test_a_file_that_vanishes_is_nobodys(place: Place) -> None:
     (place.inbox / "a.nc").unlink()
     with pytest.raises(FileNotFoundError, match="a.nc"):
         inbox.local(entry)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 store's bucket `observations`, as its client sees it."""
+    with object_store("observations") as address:
+        for name, value in (KEYS | {"AWS_ENDPOINT_URL": address}).items():
+            monkeypatch.setenv(name, value)
+        yield client_of(address)
+    type(filesystem("s3")).clear_instance_cache()  # it would keep the address
+
+
+def keys(bucket: Any) -> list[str]:
+    return [entry["Key"] for entry in bucket.list_objects_v2(Bucket="observations").get("Contents", [])]
+
+
+def test_an_s3_store_is_emptied_into_the_folder(place: Place, bucket: Any) -> None:
+    """With a folder marker, a name that leads out, and one that is not finished."""
+    contents = {f"new/{n}.nc": place.put(f"{n}.nc", first=2 * n, seed=n) for n in range(3)}
+    left = {"new/": b"", "new/a.nc.part": b"half", "new/../../out.nc": contents["new/0.nc"], "elsewhere.nc": b""}
+    for name, content in (contents | left | {"new/bad.nc": b"<html>"}).items():
+        bucket.put_object(Bucket="observations", Key=name, Body=content)
+    source = "s3://observations/new"
+    assert list(place.collect(source=source, settled=60, stalled=60).waiting) == ["0.nc", "1.nc", "2.nc", "bad.nc"]
+    result = place.collect(source=source)
+    assert (names(result), list(result.quarantined)) == (["0.nc", "1.nc", "2.nc"], ["bad.nc"])
+    assert {f"new/{name}": content for name, content in files(place.raw).items()} == contents
+    assert sorted(keys(bucket)) == sorted(left)
+    assert files(place.root / "work" / "downloads") == {}
+
+    bucket.put_object(Bucket="observations", Key="new/again.nc", Body=contents["new/1.nc"])
+    assert place.collect(source=source) == Collected(duplicates={"again.nc": "1.nc"})
+    assert sorted(keys(bucket)) == sorted(left)
+
+
+@pytest.mark.parametrize(("moment", "taken"), [(1, []), (2, ["a.nc"])])
+def test_what_is_replaced_in_the_store_meanwhile_is_not_lost(
+    place: Place, bucket: Any, moment: int, taken: list[str]
+) -> None:
+    """Before it was fetched, the new one is taken in the next round; after that, too, beside the old one."""
+    first, second = (place.put("a.nc", seed=seed) for seed in (1, 2))
+    passes: list[int] = []
+
+    @contextmanager
+    def replacing() -> Iterator[None]:
+        passes.append(1)
+        if len(passes) == moment:
+            bucket.put_object(Bucket="observations", Key="a.nc", Body=second)
+        yield
+
+    bucket.put_object(Bucket="observations", Key="a.nc", Body=first)
+    source = "s3://observations"
+    assert names(place.collect(source=source, unread=replacing)) == taken
+    place.collect(source=source)
+    assert set(files(place.raw).values()) == {second} | ({first} if taken else set())
+    assert keys(bucket) == []
+
+
+def test_a_bucket_that_is_not_there_is_named(place: Place, bucket: Any) -> None:
+    with pytest.raises(DataError, match=r"collect\.source: nowhere/new cannot be listed"):
+        place.collect(source="s3://nowhere/new")
 
 
 def test_a_store_is_emptied_into_the_folder(place: Place) -> None:
