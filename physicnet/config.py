@@ -308,6 +308,31 @@ class RetrainConfig(Section):
     branch: Annotated[str, Field(min_length=1)] | None
 
 
+class CollectConfig(Section):
+    """Where new observations come from, and when a file there is taken. No stage reads this section.
+
+    `source` is a folder, or the URL of one that fsspec understands, such as `s3://bucket/folder`. A file is complete
+    when its last change lies `settled` seconds back. One that ingest cannot read may be a copy that has stalled: it
+    goes to the folder `quarantine` when its last change lies `stalled` seconds back. Hidden files, and those whose name
+    matches one of the patterns `unfinished`, are left alone.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    quarantine: Annotated[str, Field(min_length=1)]
+    settled: NonNegative
+    stalled: NonNegative
+    unfinished: list[str]
+
+    @model_validator(mode="after")
+    def _settles_before_it_has_stalled(self) -> "CollectConfig":
+        if self.stalled < self.settled:
+            raise ValueError(
+                f"collect.stalled ({self.stalled:g}) must not be below collect.settled ({self.settled:g}): a file is "
+                "not read before it has settled"
+            )
+        return self
+
+
 class ModelConfig(Section):
     """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`), and what is left out.
 
@@ -409,6 +434,7 @@ class Params(Section):
     evaluate: EvaluateConfig
     promote: PromoteConfig
     retrain: RetrainConfig
+    collect: CollectConfig
 
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":

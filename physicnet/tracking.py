@@ -59,7 +59,7 @@ SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-UNREAD = {"promote", "retrain"}  # sections of params.yaml that no stage reads: no run is made of them
+UNREAD = {"promote", "retrain", "collect"}  # sections of params.yaml that no stage reads: no run is made of them
 LONGEST_NAME = 100  # characters of the name of an execution
 ID_CHARACTERS = 4  # of a run's id that name it, at least
 

@@ -134,6 +134,12 @@ def test_sections_cannot_be_changed() -> None:
         ("promote.leads", [], r"promote\.leads: List should have at least 1 item"),
         ("promote.minimum_gain", 1.0, r"promote\.minimum_gain: Input should be less than 1"),
         ("promote.must_beat", ["hope"], r"promote\.must_beat\.0: Input should be 'persistence'"),
+        (
+            "collect.settled",
+            1000,
+            r"collect\.stalled \(900\) must not be below collect\.settled \(1000\): a file is not",
+        ),
+        ("collect.source", "", r"collect\.source: String should have at least 1 character"),
         ("ingest.on_conflict", "oldest", r"ingest\.on_conflict: Input should be 'newest' or 'refuse'"),
     ],
 )

@@ -12,9 +12,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from object_store import KEYS, client_of, object_store
 from rich.console import Console
 from waiting import wait_until
 from workspaces import write_workspace
@@ -30,7 +29,6 @@ BINARIES = next(
     ),
     None,
 )
-KEYS = {"AWS_ACCESS_KEY_ID": "of-a-test", "AWS_SECRET_ACCESS_KEY": "of-a-test", "AWS_DEFAULT_REGION": "us-east-1"}
 BUCKET = "runs"
 
 
@@ -70,18 +68,8 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def objects() -> Iterator[str]:
     """The address of an S3 store with an empty bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    client_of(address).create_bucket(Bucket=BUCKET)
-    yield address
-    server.stop()
-
-
-def client_of(address: str):
-    keys = {"aws_access_key_id": "of-a-test", "aws_secret_access_key": "of-a-test", "region_name": "us-east-1"}
-    return boto3.client("s3", endpoint_url=address, **keys)
+    with object_store(BUCKET) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,7 @@ class Catalogue:
     @classmethod
     def of(cls, verdict: Verdict, config: IngestConfig, clip_frames: int) -> "Catalogue":
         """Describe a verdict. Values are in the units of the parameters, before coarsening."""
-        rows = {survey.source: _survey_row(survey, verdict, index) for index, survey in enumerate(verdict.surveys)}
-        rows |= {refusal.source: _refusal_row(refusal) for refusal in verdict.refusals}
-        files = pd.DataFrame([rows[source] for source in in_order(rows)], columns=list(FILE_COLUMNS)).astype(
-            FILE_COLUMNS
-        )
+        files = file_fates(verdict)
         frames = _frame_rows(verdict, config)
         if len(verdict.times) < 2:
             return cls(files, frames, pd.DataFrame(columns=list(GAP_COLUMNS)))
@@ -82,6 +78,13 @@ FILE_COLUMNS = {
     "min": "str",
     "max": "str",
 }
+
+
+def file_fates(verdict: Verdict) -> pd.DataFrame:
+    """Return the table of files: what becomes of each, and why."""
+    rows = {survey.source: _survey_row(survey, verdict, index) for index, survey in enumerate(verdict.surveys)}
+    rows |= {refusal.source: _refusal_row(refusal) for refusal in verdict.refusals}
+    return pd.DataFrame([rows[source] for source in in_order(rows)], columns=list(FILE_COLUMNS)).astype(FILE_COLUMNS)
 
 
 def _refusal_row(refusal: Refusal) -> dict[str, object]:

@@ -28,6 +28,18 @@ def find_sources(raw: Path, pattern: str) -> list[Source]:
     Raises:
         DataError: if the pattern is none of names in the folder, the folder cannot be listed, or nothing in it matches.
     """
+    found = list_sources(raw, pattern)
+    if not found:
+        raise DataError(f"no file in {raw} matches {pattern!r}; add files or correct ingest.pattern")
+    return found
+
+
+def list_sources(raw: Path, pattern: str) -> list[Source]:
+    """Return what `find_sources` does, or nothing where nothing matches.
+
+    Raises:
+        DataError: if the pattern is none of names in the folder, or the folder cannot be listed.
+    """
     root, parts = raw.resolve(), PurePath(pattern).parts
     if not parts or ".." in parts or PurePath(pattern).is_absolute():
         raise DataError(f"ingest.pattern {pattern!r} names no file in {raw}; {EXAMPLE}")
@@ -38,8 +50,6 @@ def find_sources(raw: Path, pattern: str) -> list[Source]:
         raise DataError(f"ingest.pattern {pattern!r} cannot be understood ({error}); {EXAMPLE}") from None
     except OSError as error:
         raise DataError(f"{raw} cannot be listed ({error.strerror}); make it a folder that you may read") from None
-    if not found:
-        raise DataError(f"no file in {raw} matches {pattern!r}; add files or correct ingest.pattern")
     return in_order(Source(path.relative_to(root).as_posix(), path, root) for path in found)
 
 

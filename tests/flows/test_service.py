@@ -105,13 +105,14 @@ def test_the_server_listens_on_this_machine_alone_and_to_those_who_know_the_pass
         operation.ask("/flows/count", {}, password="physicist:guess")
 
 
-def test_the_next_nights_are_scheduled(operation: Operation) -> None:
-    def scheduled() -> list[str]:
-        found = operation.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
-        return [run["expected_start_time"][11:16] for run in found]
+def test_the_next_nights_and_minutes_are_scheduled(operation: Operation) -> None:
+    def scheduled(name: str) -> list[str]:
+        chosen = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "flows": {"name": {"any_": [name]}}}
+        return [run["expected_start_time"][11:16] for run in operation.ask("/flow_runs/filter", chosen)]
 
-    assert wait_until(lambda: len(scheduled()) > 0, seconds=90)
-    assert set(scheduled()) == {"02:00"}
+    assert wait_until(lambda: len(scheduled("retrain")) > 0, seconds=90)
+    assert set(scheduled("retrain")) == {"02:00"}
+    assert len(set(scheduled("collect"))) > 1
 
 
 def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
