@@ -1,47 +1,83 @@
 """Draw what MLflow's pages show of the runs in the store at hand: python docs/draw_runs.py
 
 Serves the store as `physicnet ui` does and lets a headless Chromium (`chromium` on the path) take pictures of the page
-that compares, of the settings that differ between the latest executions that were evaluated, and of the latest one's
-own page. Writes docs/figures/mlflow_charts.png, mlflow_compare.png and mlflow_run.png.
+that compares, of its forecasts of one case beside each other, of the settings that differ between the latest executions
+that were evaluated, and of the latest one's own page. Writes docs/figures/mlflow_charts.png, mlflow_images.png,
+mlflow_compare.png and mlflow_run.png.
 """
 
 import json
-import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from physicnet.fields import DataError, written_whole
+from browser import Page, browser
+
+from physicnet.fields import DataError
 from physicnet.tracking import Store
 from physicnet.viewer import HOST, serving, wait_for
 
 FIGURES = Path(__file__).parent / "figures"
 MOST = 4  # executions that are compared
 WIDTH = 1800  # pixels
-PATIENCE = 90_000  # milliseconds of the page's own time, for all its requests
+SHOWN_LEAD = 6  # of the enlarged forecasts
+ENLARGE, ASSISTANT = "fullscreen_button_chartcard", "mlflow.assistant.chat_panel.close"  # MLflow's names of its buttons
 MODEL_TRAINING = "workflowType=machine_learning"
 
 
 def main() -> None:
     """Take the pictures."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        raise DataError("no chromium on the path; apt-get install chromium brings it")
     store, port = Store(Path.cwd()), free_port()
     runs = evaluated(store)
     compared = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([store.experiment_id]))}"
-    pages = {
-        "mlflow_charts": (store.page, 1300),
-        "mlflow_compare": (f"/#/compare-runs?{compared}&{MODEL_TRAINING}", 1500),
-        "mlflow_run": (f"/#/experiments/{store.experiment_id}/runs/{runs[0]}?{MODEL_TRAINING}", 1300),
-    }
-    with serving(store, port) as server:
+    with serving(store, port) as server, browser() as page:
         wait_for(server, port)
-        for name, (page, height) in pages.items():
-            take(browser, f"http://{HOST}:{port}{page}", FIGURES / f"{name}.png", height)
-            print(FIGURES / f"{name}.png")
+        draw_charts(page, f"http://{HOST}:{port}{store.page}")
+        at = f"http://{HOST}:{port}/#"
+        draw_page(page, f"{at}/compare-runs?{compared}&{MODEL_TRAINING}", "Show diff only", "mlflow_compare", 1500)
+        one = f"{at}/experiments/{store.experiment_id}/runs/{runs[0]}?{MODEL_TRAINING}"
+        draw_page(page, one, "Parameters", "mlflow_run", 1300)
+
+
+def draw_charts(page: Page, address: str) -> None:
+    """The page that compares, and its card of the same forecast by all runs, enlarged and moved on to half an hour."""
+    page.open(address, WIDTH, 1300)
+    page.wait_for(shows("test by lead"))
+    close_assistant(page)
+    write(page, "mlflow_charts")
+    page.run(f"document.querySelector('[data-component-id={ENLARGE}]').click()")  # of the first card
+    page.wait_for("document.querySelector('[role=dialog] [role=slider]')")
+    page.run("document.querySelector('[role=dialog] [role=slider]').focus()")
+    for _ in range(SHOWN_LEAD):
+        page.press("ArrowRight")
+    page.wait_for("true")
+    write(page, "mlflow_images")
+
+
+def draw_page(page: Page, address: str, text: str, name: str, height: int) -> None:
+    """A page, once it shows a text."""
+    page.open(address, WIDTH, height)
+    page.wait_for(shows(text))
+    close_assistant(page)
+    write(page, name)
+
+
+def close_assistant(page: Page) -> None:
+    """Close what takes a quarter of the width."""
+    page.run(f"document.querySelector('[data-component-id=\"{ASSISTANT}\"]')?.click()")
+    page.wait_for("true")
+
+
+def shows(text: str) -> str:
+    """The condition that a page shows a text."""
+    return f"document.body.innerText.includes({json.dumps(text)})"
+
+
+def write(page: Page, name: str) -> None:
+    """Write a picture."""
+    page.draw(FIGURES / f"{name}.png")
+    print(FIGURES / f"{name}.png")
 
 
 def evaluated(store: Store) -> list[str]:
@@ -55,16 +91,6 @@ def evaluated(store: Store) -> list[str]:
     if not found:
         raise DataError(f"no execution in {store.place} was evaluated; dvc repro makes one")
     return found[:MOST]
-
-
-def take(browser: str, address: str, target: Path, height: int) -> None:
-    """Take a picture of a page."""
-    with written_whole(target) as partial:
-        picture = partial.with_suffix(".png")
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        size = [f"--window-size={WIDTH},{height}", f"--virtual-time-budget={PATIENCE}", f"--screenshot={picture}"]
-        subprocess.run([browser, *options, *size, address], check=True, stderr=subprocess.DEVNULL)
-        picture.replace(partial)
 
 
 def free_port() -> int:
