@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from physicnet.fields import DataError, written_whole
-from physicnet.tracking import Store
+from physicnet.tracking.store import Store
 from physicnet.viewer import HOST, serving, wait_for
 
 FIGURES = Path(__file__).parent / "figures"

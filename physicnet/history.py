@@ -12,10 +12,12 @@ from physicnet.config import EvaluateConfig
 from physicnet.evaluation.comparison import print_comparison
 from physicnet.evaluation.scored import ScoredRun, read_origins
 from physicnet.lineage import declared_stages
-from physicnet.tracking import PARENT, REPLAYED, HistoryError, Store
+from physicnet.tracking import executions
+from physicnet.tracking.executions import REPLAYED
+from physicnet.tracking.store import PARENT, HistoryError, Store
 
 if TYPE_CHECKING:
-    from physicnet.tracking import Run
+    from physicnet.tracking.store import Run
 
 ORIGINS = "origins.csv"
 SHORT = 8  # characters of an id that tell runs apart on the screen
@@ -112,7 +114,7 @@ def explain(store: Store, reference: str, console: Console) -> None:
         HistoryError: if the run, or its execution, is not there.
     """
     run = store.run(reference)
-    store.close_abandoned()
+    executions.close_abandoned(store)
     execution = store.run(run.data.tags.get(PARENT, run.info.run_id))
     for line in (*_head(execution), *_stages(store, execution), *_parameters(execution.data.params)):
         style = "" if line.startswith(" ") else "bold"

@@ -21,7 +21,10 @@ from physicnet import contents
 from physicnet.config import MachineConfig, Section
 from physicnet.lineage import StageEntry, declared_entry, git_state, recorded_entries
 from physicnet.process import dvc_process
-from physicnet.tracking import PARENT, PARENT_VARIABLE, Metric, Store, one_line, process_tags
+from physicnet.tracking import executions, holdings
+from physicnet.tracking.executions import PARENT_VARIABLE, process_tags
+from physicnet.tracking.holdings import Metric
+from physicnet.tracking.store import PARENT, Store, one_line
 
 RETRY_INTERVAL = 60.0  # seconds between two tries while the server fails
 LAST_TRY = 10.0  # seconds that the end of a stage may wait for the server
@@ -59,10 +62,10 @@ def mirrored_execution(root: Path, name: str) -> Iterator[dict[str, str]]:
     environment: dict[str, str] = {}
 
     def begin() -> None:
-        environment[PARENT_VARIABLE] = store.open_execution(psutil.Process(), name)
+        environment[PARENT_VARIABLE] = executions.open_execution(store, psutil.Process(), name)
 
     def end() -> None:
-        store.link_stages(environment[PARENT_VARIABLE], recorded_entries(root))
+        executions.link_stages(store, environment[PARENT_VARIABLE], recorded_entries(root))
         store.end(environment[PARENT_VARIABLE], status)
 
     queue.add("the execution as one run", begin)
@@ -147,7 +150,7 @@ class StageMirror(contents.StageRun):
     @cached_property
     def parent_id(self) -> str:  # type: ignore[override]  # which can be set
         """The execution that this stage belongs to, opened by whichever of its stages comes first."""
-        return os.environ.get(PARENT_VARIABLE) or self.store.open_execution(self.session)
+        return os.environ.get(PARENT_VARIABLE) or executions.open_execution(self.store, self.session)
 
     @cached_property
     def run_id(self) -> str:  # type: ignore[override]  # which can be set
@@ -159,7 +162,7 @@ class StageMirror(contents.StageRun):
         }
         begun = self.store.find(self.identity)
         if begun is None and self.entry is not None:
-            resumed = self.store.resume(self.entry, tags | self.identity)
+            resumed = executions.resume(self.store, self.entry, tags | self.identity)
             if resumed is not None:
                 return resumed
         return self.store.find_or_create(self.identity, self.stage, tags)
@@ -203,11 +206,11 @@ class StageMirror(contents.StageRun):
         self.store.client.set_tag(self.run_id, "physicnet.device", describe(config))
 
     def _log_metrics(self, metrics: list[Metric], milliseconds: int) -> None:
-        self.store.log_metrics(self.run_id, metrics, milliseconds)
+        holdings.log_metrics(self.store, self.run_id, metrics, milliseconds)
 
     def _close_execution(self) -> None:
         entries = recorded_entries(self.root) | ({self.stage: self.entry} if self.entry else {})
-        self.store.link_stages(self.parent_id, entries)
+        executions.link_stages(self.store, self.parent_id, entries)
         if PARENT_VARIABLE not in os.environ:
             self.store.end(self.parent_id, "FINISHED")
 

@@ -6,7 +6,6 @@ cache the time at which it does so. A run that is made here says so by its tag.
 """
 
 import re
-import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,33 +17,22 @@ from typing import TYPE_CHECKING
 
 import psutil
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 from rich.console import Console
 
 from physicnet import contents
-from physicnet.config import Params, Section
-from physicnet.lineage import StageEntry, declared_stages, git_state, is_as_recorded, md5_of, recorded_entries
+from physicnet.config import Section
+from physicnet.lineage import StageEntry, git_state, is_as_recorded, md5_of
 from physicnet.mirror import lineage_tags
-from physicnet.tracking import PARENT, REPLAYED, HistoryError, Store, flatten, one_line, process_tags
+from physicnet.recorded import Recorded, ReplayError, check_files, recorded_stages
+from physicnet.tracking import executions, holdings
+from physicnet.tracking.executions import REPLAYED, process_tags
+from physicnet.tracking.holdings import flatten
+from physicnet.tracking.store import PARENT, HistoryError, Store, one_line
 
 if TYPE_CHECKING:
-    from physicnet.tracking import Run
+    from physicnet.tracking.store import Run
 
 COMPLETED = "physicnet.completed"  # tag: when what the mirror could not deliver was brought from the files
-REMEDY = "dvc checkout brings outputs from DVC's cache, dvc repro makes them anew"
-
-
-class ReplayError(ValueError):
-    """The runs of dvc.lock cannot be replayed, or not all of them; the message names what is wrong and the remedy."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A stage as dvc.lock has it: its entry, the paths of its command by option, the parameters that it read."""
-
-    entry: StageEntry
-    paths: dict[str, Path]
-    sections: dict[str, Section]
 
 
 @dataclass
@@ -112,68 +100,6 @@ def replay(root: Path, console: Console) -> None:
         )
 
 
-def recorded_stages(root: Path) -> dict[str, Recorded]:
-    """The stages of dvc.lock that have a run, in the order of dvc.yaml.
-
-    Raises:
-        ReplayError: if there is none, or if its command or parameters are not such as this version takes.
-    """
-    entries = recorded_entries(root)
-    names = [name for name in declared_stages(root) if name in entries and name in contents.CONTENTS]
-    if not names:
-        raise ReplayError(
-            f"{root / 'dvc.lock'} is missing or has none of the stages of dvc.yaml: nothing that ran here is known. "
-            "Change to the folder of dvc.lock, or run dvc repro"
-        )
-    return {name: Recorded(entries[name], _paths(entries[name]), _sections(entries[name])) for name in names}
-
-
-def check_files(root: Path, stages: Mapping[str, Recorded]) -> None:
-    """Hold all outputs to their hashes in dvc.lock, and the data that stages read to the outputs of those before.
-
-    Raises:
-        ReplayError: naming the first that differs or is missing.
-    """
-    made = {path: md5 for recorded in stages.values() for path, md5 in recorded.entry.outs.items()}
-    for path, md5 in made.items():
-        if not (root / path).exists():
-            raise ReplayError(f"{path} is missing, so that its run cannot be replayed: {REMEDY}")
-        if md5_of(root / path) != md5:
-            raise ReplayError(f"{path} is not the one of dvc.lock, so that its run cannot be replayed: {REMEDY}")
-    for name, recorded in stages.items():
-        for path, md5 in recorded.entry.data.items():
-            if made.get(path, md5) != md5:
-                raise ReplayError(
-                    f"{name} has read another {path} than dvc.lock has now: dvc repro brings it up to date"
-                )
-
-
-def _paths(entry: StageEntry) -> dict[str, Path]:
-    words = shlex.split(entry.command)
-    options = words[words.index(entry.name) + 1 :] if entry.name in words else []
-    paths = {option.removeprefix("--"): Path(path) for option, path in zip(options[::2], options[1::2], strict=False)}
-    needed = contents.CONTENTS[entry.name].options
-    if not needed <= paths.keys():
-        missing = ", ".join(f"--{option}" for option in sorted(needed - paths.keys()))
-        raise ReplayError(
-            f"The command of {entry.name} in dvc.lock, {entry.command!r}, does not name {missing}: it is not of this "
-            "version. Check out the commit that it is of, or run dvc repro"
-        )
-    return paths
-
-
-def _sections(entry: StageEntry) -> dict[str, Section]:
-    """Parsed as a stage parses them, so that the values are the same."""
-    try:
-        kinds = {name: Params.model_fields[name].annotation for name in entry.params}
-        return {name: kind.model_validate(entry.params[name]) for name, kind in kinds.items()}  # type: ignore[union-attr]
-    except (KeyError, ValidationError) as error:
-        raise ReplayError(
-            f"The parameters of {entry.name} in dvc.lock are not of this version: {one_line(error)}. Check out the "
-            "commit that they are of, or run dvc repro"
-        ) from error
-
-
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
     """Two replays at once would make runs twice."""
@@ -206,11 +132,11 @@ def _prepare(store: Store, stages: Mapping[str, Recorded]) -> "tuple[dict[str, R
     Raises:
         ReplayError: if one of them runs.
     """
-    store.close_abandoned()
-    found = {name: store.maker(recorded.entry) for name, recorded in stages.items()}
+    executions.close_abandoned(store)
+    found = {name: executions.maker(store, recorded.entry) for name, recorded in stages.items()}
     execution = _execution(store, stages, found)
     for run in [*found.values(), execution]:
-        if run is not None and store.is_running(run):
+        if run is not None and executions.is_running(run):
             raise ReplayError(f"{run.info.run_name}, run {run.info.run_id}, goes on at this moment: wait for its end")
     return found, execution
 
@@ -248,10 +174,10 @@ def _new_execution(store: Store, stages: Mapping[str, Recorded]) -> str:
     name = f"replayed {git.get('git.commit', '')[:7]}".strip()
     run_id = store.find_or_create(_identity(store), name, tags)
     sections = {name: part.model_dump() for recorded in stages.values() for name, part in recorded.sections.items()}
-    store.log_params(run_id, flatten(sections, "."))
+    holdings.log_params(store, run_id, flatten(sections, "."))
     if is_same:
         for text in ("dvc.yaml", "params.yaml"):
-            store.keep_text(run_id, text)
+            holdings.keep_text(store, run_id, text)
     return run_id
 
 
@@ -280,7 +206,7 @@ def _deliveries(run: ReplayedRun) -> Iterator[contents.Delivery]:
     history = contents.CONTENTS[run.stage].history
     if history is not None:
         epochs, now = contents.read_epochs(run.paths[history]), int(time.time() * 1000)
-        yield "the epochs", lambda: run.store.add_metrics(run.run_id, epochs, now)
+        yield "the epochs", lambda: holdings.add_metrics(run.store, run.run_id, epochs, now)
     yield from contents.outputs(run)
 
 
@@ -318,14 +244,14 @@ def _conclude(store: Store, stages: Mapping[str, Recorded], parent_id: str, atte
     before = len(attempts.lacking)
 
     def end() -> bool:
-        status = store.outcome(parent_id) if store.children(parent_id) else "FINISHED"
+        status = executions.outcome(store, parent_id) if store.children(parent_id) else "FINISHED"
         if store.client.get_run(parent_id).info.status in {status, "FINISHED"}:
             return False
         store.end(parent_id, status)
         return True
 
     sent = [
-        attempts.deliver("the links of the execution", lambda: store.link_stages(parent_id, entries)),
+        attempts.deliver("the links of the execution", lambda: executions.link_stages(store, parent_id, entries)),
         attempts.deliver("the end of the execution", end),
     ]
     if len(attempts.lacking) > before:

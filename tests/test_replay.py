@@ -12,13 +12,17 @@ import pytest
 import yaml
 from filelock import FileLock
 from rich.console import Console
-from workspaces import HISTORY, paths_of, sections_of, write_lock, write_workspace
+from workspaces import paths_of, sections_of, write_lock, write_workspace
 
 from physicnet import cli, replay
 from physicnet.config import load_params
 from physicnet.contents import CONTENTS, read_epochs
 from physicnet.mirror import StageMirror, mirrored
-from physicnet.tracking import CHALLENGER, LEFT, PARENT, PARENT_VARIABLE, REGISTERED, REPLAYED, RESUMED, Store
+from physicnet.recorded import ReplayError
+from physicnet.tracking import executions, holdings, registered
+from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED
+from physicnet.tracking.registered import CHALLENGER, REGISTERED
+from physicnet.tracking.store import PARENT, Store
 
 OWN = {PARENT, REPLAYED, "physicnet.device", "physicnet.child", "physicnet.process", "physicnet.host"}  # of each run
 
@@ -83,7 +87,7 @@ def work(monkeypatch: pytest.MonkeyPatch, *stages: str, lost_after: int | None =
 
 def lose_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on no process that has a run is alive."""
-    monkeypatch.setattr("physicnet.tracking._is_running", lambda _: False)
+    monkeypatch.setattr("physicnet.tracking.executions._is_running", lambda _: False)
 
 
 def said(root: Path, capsys: pytest.CaptureFixture) -> dict[str, list[str]]:
@@ -144,7 +148,7 @@ def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_sec
     first = said(workspace, capsys)
     assert {what for what, _ in first.values()} == {"replayed"}
     assert everything(replayed) == expected
-    assert replayed.holder(CHALLENGER) == "1"
+    assert registered.holder(replayed, CHALLENGER) == "1"
     second = said(workspace, capsys)
     assert {what for what, _ in second.values()} == {"complete already"}
     assert {name: run_id for name, (_, run_id) in second.items()} == {
@@ -184,7 +188,7 @@ def test_what_a_newer_evaluation_left_stays(
     Path("models/model.safetensors").write_bytes(b"other weights")
     write_lock(workspace)
     assert said(workspace, capsys)["train"][0] == "replayed"  # the same inputs gave another model
-    assert store.holder(CHALLENGER) == "1"
+    assert registered.holder(store, CHALLENGER) == "1"
     assert len(store.client.search_model_versions(f"name = '{REGISTERED}'")) == 2
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["evaluate"]["seed"] += 1
@@ -206,9 +210,9 @@ def test_an_evaluation_that_was_the_latest_takes_the_alias(
     monkeypatch.setattr(StageMirror, "show", lambda _: None)
     work(monkeypatch, "evaluate")
     lose_all(monkeypatch)
-    assert store.holder(CHALLENGER) == "1"
+    assert registered.holder(store, CHALLENGER) == "1"
     assert said(workspace, capsys)["evaluate"][0] == "completed"
-    assert store.holder(CHALLENGER) == "2"
+    assert registered.holder(store, CHALLENGER) == "2"
 
 
 def test_a_failed_run_is_not_taken_for_the_one_that_made_the_files(
@@ -241,55 +245,9 @@ def test_the_commit_of_a_run_is_told_while_the_code_is_the_recorded_one(
 
 
 @pytest.mark.usefixtures("store")
-def test_no_lock_is_refused(workspace: Path) -> None:
-    (workspace / "dvc.lock").unlink()
-    with pytest.raises(replay.ReplayError, match=r"dvc\.lock is missing or has none of the stages .*dvc repro"):
-        replay.replay(workspace, Console())
-
-
-@pytest.mark.usefixtures("store")
-def test_a_missing_output_is_refused(workspace: Path) -> None:
-    (workspace / "data/crops.png").unlink()
-    with pytest.raises(replay.ReplayError, match=r"data/crops\.png is missing.*dvc checkout .*dvc repro"):
-        replay.replay(workspace, Console())
-
-
-@pytest.mark.usefixtures("store")
-def test_an_output_with_another_content_is_refused(workspace: Path) -> None:
-    (workspace / "models/training.csv").write_text(HISTORY + "3,0.1,0.1,1,1\n")
-    with pytest.raises(replay.ReplayError, match=r"models/training\.csv is not the one of dvc\.lock.*dvc checkout"):
-        replay.replay(workspace, Console())
-
-
-@pytest.mark.usefixtures("store")
-def test_a_stage_that_read_other_data_than_there_are_is_refused(workspace: Path) -> None:
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    for dep in lock["stages"]["train"]["deps"]:
-        dep["md5"] = "0" if dep["path"] == "data/crops.csv" else dep["md5"]
-    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
-    with pytest.raises(replay.ReplayError, match=r"train has read another data/crops\.csv than dvc\.lock has now"):
-        replay.replay(workspace, Console())
-
-
-def test_a_command_that_names_too_little_is_refused(workspace: Path) -> None:
-    Path("dvc.lock").write_text(Path("dvc.lock").read_text().replace("--figure", "--picture"))
-    with pytest.raises(replay.ReplayError, match=r"The command of crops in dvc\.lock, .* does not name --figure"):
-        replay.recorded_stages(workspace)
-
-
-@pytest.mark.parametrize(("section", "values"), [("clip", {"frames_in": "4"}), ("digest", {})])
-def test_parameters_of_another_version_are_refused(workspace: Path, section: str, values: dict) -> None:
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    lock["stages"]["crops"]["params"]["params.yaml"][section] = values
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    with pytest.raises(replay.ReplayError, match=r"The parameters of crops in dvc\.lock are not of this version"):
-        replay.recorded_stages(workspace)
-
-
-@pytest.mark.usefixtures("store")
 def test_a_run_that_goes_on_is_waited_for(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror = work(monkeypatch, "train", lost_after=1)
-    with pytest.raises(replay.ReplayError, match=f"train, run {mirror.run_id}, goes on at this moment: wait"):
+    with pytest.raises(ReplayError, match=f"train, run {mirror.run_id}, goes on at this moment: wait"):
         replay.replay(workspace, Console())
 
 
@@ -298,7 +256,7 @@ def test_two_replays_at_once_are_refused(workspace: Path) -> None:
     (workspace / ".physicnet").mkdir(exist_ok=True)
     with (
         FileLock(workspace / ".physicnet" / "replay.lock"),
-        pytest.raises(replay.ReplayError, match="Another physicnet mirror works in .*: wait for its end"),
+        pytest.raises(ReplayError, match="Another physicnet mirror works in .*: wait for its end"),
     ):
         replay.replay(workspace, Console())
 
@@ -321,15 +279,15 @@ def test_a_server_that_fails_before_anything_is_delivered_is_named(
     def broken(*_: object) -> None:
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(Store, "maker", broken)
-    with pytest.raises(replay.ReplayError, match=r"does not answer as it should, nothing was delivered: gone\. Run"):
+    monkeypatch.setattr(executions, "maker", broken)
+    with pytest.raises(ReplayError, match=r"does not answer as it should, nothing was delivered: gone\. Run"):
         replay.replay(workspace, Console())
 
 
 def test_what_could_not_be_delivered_is_named_and_delivered_by_the_next_replay(
     store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    add, create = Store.add_metrics, Store.find_or_create
+    add, create = holdings.add_metrics, Store.find_or_create
 
     def no_metrics(*_: object) -> bool:
         raise ConnectionError("gone\nfor good")
@@ -337,16 +295,14 @@ def test_what_could_not_be_delivered_is_named_and_delivered_by_the_next_replay(
     def no_crops(store: Store, identity: dict, name: str, tags: dict) -> str:
         return no_metrics() if name == "crops" else create(store, identity, name, tags)  # type: ignore[return-value]
 
-    monkeypatch.setattr(Store, "add_metrics", no_metrics)
+    monkeypatch.setattr(holdings, "add_metrics", no_metrics)
     monkeypatch.setattr(Store, "find_or_create", no_crops)
-    with pytest.raises(
-        replay.ReplayError, match=r"Not delivered .*: the run of crops with all.*, the epochs of codebook"
-    ):
+    with pytest.raises(ReplayError, match=r"Not delivered .*: the run of crops with all.*, the epochs of codebook"):
         replay.replay(workspace, Console())
     out = capsys.readouterr().out
     assert re.search(r"^crops +not replayed$", out, re.MULTILINE)
     assert re.search(r"^train +incomplete +[0-9a-f]{32}$", out, re.MULTILINE)
-    monkeypatch.setattr(Store, "add_metrics", add)
+    monkeypatch.setattr(holdings, "add_metrics", add)
     monkeypatch.setattr(Store, "find_or_create", create)
     done = said(workspace, capsys)
     assert [done[name][0] for name in ("ingest", "crops", "train")] == ["complete already", "replayed", "completed"]

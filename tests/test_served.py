@@ -30,7 +30,8 @@ from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
 from physicnet.normalization import Normalizer, Standardization
 from physicnet.served import REQUIRED, Served, log
-from physicnet.tracking import Store
+from physicnet.tracking import registered
+from physicnet.tracking.store import Store
 from physicnet.transforms import Decibel
 
 NORMALIZER = Normalizer((Standardization("rate", (Decibel(threshold=0.1, floor=-15.0),), mean=1.0, std=5.0),))
@@ -98,7 +99,7 @@ def model(folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def address(store: Store, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the champion is served, by a process that is started in an empty folder."""
-    store.client.set_registered_model_alias("physicnet", "champion", store.register(run_id))
+    store.client.set_registered_model_alias("physicnet", "champion", registered.register(store, run_id))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -233,9 +234,9 @@ def test_the_server_says_what_is_wrong_with_a_request(address: str) -> None:
 
 
 def test_a_model_is_logged_and_registered_once(store: Store, run_id: str, checkpoint: Path, folder: Path) -> None:
-    number = store.register(run_id)
+    number = registered.register(store, run_id)
     assert log(store, run_id, checkpoint, observations(), MACHINE) == f"runs:/{run_id}/model"
-    assert store.register(run_id) == number
+    assert registered.register(store, run_id) == number
     files = {Path(file.path).name for file in store.client.list_artifacts(run_id, "model")}
     assert files == {file.name for file in folder.iterdir()}
 

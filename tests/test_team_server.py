@@ -20,7 +20,8 @@ from waiting import wait_until
 from workspaces import write_workspace
 
 from physicnet import replay
-from physicnet.tracking import PARENT_VARIABLE, Store
+from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.tracking.store import Store
 
 BINARIES = next(
     (
