@@ -19,6 +19,7 @@ from physicnet.lineage import StageEntry, md5_of
 from physicnet.story import observations, results_summary, training_summary
 from physicnet.tracking import executions, holdings, pictures
 from physicnet.tracking.holdings import Metric, flatten
+from physicnet.tracking.pictures import Picture
 from physicnet.tracking.store import Store
 
 Delivery = tuple[str, Callable[[], bool]]
@@ -181,10 +182,15 @@ def _tell(run: StageRun, run_id: str) -> bool:
         holdings.keep(run.store, run_id, results / "origins.csv"),
         holdings.keep(run.store, run_id, results / "figures"),
     ]
-    for picture in sorted((results / "frames").glob("*/lead_*.png")):
-        minutes = round(float(picture.stem.removeprefix("lead_")))
-        sent.append(pictures.show(run.store, run_id, f"forecast/{picture.parent.name}", minutes, picture))
-    return any(sent)
+    return any([*sent, pictures.show(run.store, run_id, results / "frames", read_pictures(results / "frames"))])
+
+
+def read_pictures(frames: Path) -> list[Picture]:
+    """The pictures `<variable>/lead_<minutes>.png` of a folder as series `forecast/<variable>`, in minutes."""
+    return [
+        (f"forecast/{file.parent.name}", round(float(file.stem.removeprefix("lead_"))), file)
+        for file in sorted(frames.glob("*/lead_*.png"))
+    ]
 
 
 def read_means(path: Path) -> list[Metric]:

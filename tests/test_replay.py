@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from filelock import FileLock
+from PIL import Image
 from rich.console import Console
 from workspaces import paths_of, sections_of, write_lock, write_workspace
 
@@ -198,6 +199,37 @@ def test_what_a_newer_evaluation_left_stays(
     trained = said(workspace, capsys)["train"][1]
     folder = store.client.download_artifacts(trained, "origins.csv", str(workspace.parent))
     assert Path(folder).read_bytes() == before[Path("results/origins.csv")]
+
+
+def test_a_later_evaluation_leaves_its_own_pictures_and_figures_on_the_run_of_the_training(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    training = work(monkeypatch, "train").run_id
+    first = work(monkeypatch, "evaluate").run_id
+    before = artifacts(store, first)
+    frames, figures = Path("results/frames/rain"), Path("results/figures")
+    Image.new("RGB", (30, 20), "red").save(frames / "lead_005.png")
+    (frames / "lead_010.png").rename(frames / "lead_015.png")
+    (figures / "flow.png").rename(figures / "other.png")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["evaluate"]["seed"] += 1
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    write_lock(workspace)
+    later = work(monkeypatch, "evaluate")
+    for run_id in (training, later.run_id):
+        kept = artifacts(store, run_id)
+        assert [name for name in kept if name.startswith("figures/")] == ["figures/other.png"]
+        assert [name for name in kept if name.startswith("images/")] == [
+            f"images/forecast~rain+step+{minutes}" for minutes in (15, 15, 5, 5)
+        ]
+    shown = store.client.list_artifacts(training, "images")
+    (picture,) = [file.path for file in shown if "+step+5+" in file.path and file.path.endswith(".png")]
+    with Image.open(store.client.download_artifacts(training, picture, str(workspace.parent))) as image:
+        assert image.getpixel((0, 0)) == (255, 0, 0)
+    assert artifacts(store, first) == before
+    assert said(workspace, capsys)["ingest"][0] == "replayed"
+    assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+    assert store.client.list_artifacts(training, "images") == shown
 
 
 def test_an_evaluation_that_was_the_latest_takes_the_alias(

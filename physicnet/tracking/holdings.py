@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,32 @@ def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric], millisecon
 
 
 def keep(store: Store, run_id: str, path: Path) -> bool:
-    """Log a file or folder as an artifact under its own name; once it is there, the tag `dvc.out.<path>` is its
-    hash."""
-    made = {f"dvc.out.{path}": md5_of(path)}
-    if made.items() <= store.client.get_run(run_id).data.tags.items():
+    """Log a file or folder as an artifact under its own name, in place of the one that is there."""
+
+    def log() -> None:
+        if path.is_dir():
+            store.delete_artifacts(run_id, path.name)
+            store.client.log_artifacts(run_id, str(path), artifact_path=path.name)
+        else:
+            store.client.log_artifact(run_id, str(path))
+
+    return log_once(store, run_id, path, log)
+
+
+def log_once(store: Store, run_id: str, path: Path, log: Callable[[], None]) -> bool:
+    """Log a file or folder, unless its hash is the tag `dvc.out.<path>`, which it is afterwards.
+
+    There is no such tag as long as this lasts, so that it never stands for what is there in part.
+    """
+    tag, md5 = f"dvc.out.{path}", md5_of(path)
+    known = store.client.get_run(run_id).data.tags.get(tag)
+    if known == md5:
         return False
-    if path.is_dir():
-        store.client.log_artifacts(run_id, str(path), artifact_path=path.name)
-    else:
-        store.client.log_artifact(run_id, str(path))
-    return store.tag(run_id, made)
+    if known is not None:
+        store.client.delete_tag(run_id, tag)
+    log()
+    store.client.set_tag(run_id, tag, md5)
+    return True
 
 
 def keeps_another(store: Store, run_id: str, path: Path) -> bool:

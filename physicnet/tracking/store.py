@@ -160,6 +160,13 @@ class Store:
                 f"{one_line(error)}. Repair the file, or run the stage again"
             ) from error
 
+    def delete_artifacts(self, run_id: str, path: str) -> None:
+        """Delete a file or folder of a run's artifacts, if it is there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self.client.get_run(run_id).info.artifact_uri
+        get_artifact_repository(uri, tracking_uri=self.uri).delete_artifacts(path)  # type: ignore[no-untyped-call]
+
     def require_existing(self) -> None:
         """Refuse to make a store where one is to be read.
 
