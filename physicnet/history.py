@@ -13,7 +13,7 @@ from physicnet.evaluation.comparison import print_comparison
 from physicnet.evaluation.scored import ScoredRun, read_origins
 from physicnet.lineage import declared_stages
 from physicnet.tracking import executions
-from physicnet.tracking.executions import REPLAYED
+from physicnet.tracking.executions import REPLAYED, RESUMED, SECONDS
 from physicnet.tracking.store import PARENT, HistoryError, Store
 
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ def _how(run: "Run | None", *, is_own: bool) -> str:
 
 
 def _details(run: "Run", execution: "Run") -> Iterator[str]:
-    """The run's id, its execution and commit where they are others, and the hashes of the data that it read."""
+    """The run's id and length, its execution and commit where they are others, the hashes of the data that it read."""
     tags = run.data.tags
     yield _entry("", f"run        {run.info.run_id}")
+    yield _entry("", f"took       {_duration(run)}")
     if tags.get(PARENT) != execution.info.run_id:
         yield _entry("", f"execution  {tags.get(PARENT, 'unknown')}")
     if tags.get("git.commit") != execution.data.tags.get("git.commit"):
@@ -199,6 +200,15 @@ def _known(store: Store, run_id: str | None) -> "Run | None":
         return store.run(run_id) if run_id else None
     except HistoryError:
         return None
+
+
+def _duration(run: "Run") -> str:
+    """How long a stage worked: of one that was resumed, the parts that were mirrored together."""
+    tags = run.data.tags
+    if SECONDS not in tags:
+        return "not known"
+    parts = f" in {int(tags[RESUMED]) + 1} parts" if RESUMED in tags else ""
+    return f"{tags[SECONDS]} s{parts}{' so far' if run.info.status == 'RUNNING' else ''}"
 
 
 def _period(run: "Run") -> str:

@@ -22,7 +22,7 @@ from physicnet.config import MachineConfig, Section
 from physicnet.lineage import StageEntry, declared_entry, git_state, recorded_entries
 from physicnet.process import dvc_process
 from physicnet.tracking import executions, holdings
-from physicnet.tracking.executions import PARENT_VARIABLE, process_tags
+from physicnet.tracking.executions import PARENT_VARIABLE, SECONDS, process_tags
 from physicnet.tracking.holdings import Metric
 from physicnet.tracking.store import PARENT, Store, one_line
 
@@ -146,6 +146,7 @@ class StageMirror(contents.StageRun):
         self.queue = Queue()
         self.session = dvc_process() or psutil.Process()
         self.identity = {"physicnet.child": uuid.uuid4().hex}
+        self.begun = time.monotonic()
 
     @cached_property
     def parent_id(self) -> str:  # type: ignore[override]  # which can be set
@@ -168,6 +169,11 @@ class StageMirror(contents.StageRun):
         return self.store.find_or_create(self.identity, self.stage, tags)
 
     @cached_property
+    def seconds_before(self) -> float:
+        """What the processes that were killed have worked; to be known before this one says what it has."""
+        return float(self.store.client.get_run(self.run_id).data.tags.get(SECONDS, "0"))
+
+    @cached_property
     def entry(self) -> StageEntry | None:  # type: ignore[override]  # which can be set
         """What DVC will write to dvc.lock for this run; None outside DVC."""
         return declared_entry(self.root, self.stage) if "DVC_STAGE" in os.environ else None
@@ -184,7 +190,7 @@ class StageMirror(contents.StageRun):
     def report(self, epoch: int, values: Mapping[str, float]) -> None:
         """Log one epoch's values, and what the machine did in it, in one request."""
         metrics = [(name, float(value), epoch) for name, value in {**values, **system_load()}.items()]
-        self.queue.add("an epoch", partial(self._log_metrics, metrics, _now()))
+        self.queue.add("an epoch", partial(self._log_epoch, metrics, _now(), self._seconds()))
 
     def show(self) -> None:
         """Log what the stage has written; the evaluation is the end of an execution."""
@@ -195,7 +201,7 @@ class StageMirror(contents.StageRun):
 
     def end(self, status: str) -> None:
         """End the run, and say what could not be mirrored."""
-        self.queue.add("the end of the run", lambda: self.store.end(self.run_id, status))
+        self.queue.add("the end of the run", partial(self._end, status, self._seconds()))
         if self.session == psutil.Process() and PARENT_VARIABLE not in os.environ:
             self.queue.add("the end of the execution", lambda: self.store.end(self.parent_id, status))
         self.queue.report(self.store.place)
@@ -205,8 +211,19 @@ class StageMirror(contents.StageRun):
 
         self.store.client.set_tag(self.run_id, "physicnet.device", describe(config))
 
-    def _log_metrics(self, metrics: list[Metric], milliseconds: int) -> None:
-        holdings.log_metrics(self.store, self.run_id, metrics, milliseconds)
+    def _log_epoch(self, metrics: list[Metric], milliseconds: int, seconds: float) -> None:
+        holdings.log_metrics(self.store, self.run_id, metrics, milliseconds, self._worked(seconds))
+
+    def _end(self, status: str, seconds: float) -> None:
+        """A run that has ended tells how long it took."""
+        self.store.tag(self.run_id, self._worked(seconds))
+        self.store.end(self.run_id, status)
+
+    def _worked(self, seconds: float) -> dict[str, str]:
+        return {SECONDS: f"{self.seconds_before + seconds:.1f}"}
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.begun
 
     def _close_execution(self) -> None:
         entries = recorded_entries(self.root) | ({self.stage: self.entry} if self.entry else {})

@@ -25,7 +25,7 @@ from physicnet.lineage import StageEntry, git_state, is_as_recorded, md5_of
 from physicnet.mirror import lineage_tags
 from physicnet.recorded import Recorded, ReplayError, check_files, recorded_stages
 from physicnet.tracking import executions, holdings
-from physicnet.tracking.executions import REPLAYED, process_tags
+from physicnet.tracking.executions import REPLAYED, SECONDS, process_tags
 from physicnet.tracking.holdings import flatten
 from physicnet.tracking.store import PARENT, HistoryError, Store, one_line
 
@@ -211,9 +211,11 @@ def _deliveries(run: ReplayedRun) -> Iterator[contents.Delivery]:
 
 
 def _end(run: ReplayedRun, *, is_completed: bool) -> bool:
-    """End a run whose outputs are in dvc.lock, however its process ended."""
+    """End a run whose outputs are in dvc.lock, however its process ended; how long the rest took is not known then."""
     known = run.store.client.get_run(run.run_id)
     is_open = known.info.status != "FINISHED"
+    if is_open and SECONDS in known.data.tags:
+        run.store.client.delete_tag(run.run_id, SECONDS)
     if is_open:
         run.store.end(run.run_id, "FINISHED")
     if (is_open or is_completed) and REPLAYED not in known.data.tags:

@@ -12,7 +12,7 @@ from physicnet.config import load_params
 from physicnet.fields import DataError
 from physicnet.history import compare, explain
 from physicnet.tracking import holdings
-from physicnet.tracking.executions import REPLAYED
+from physicnet.tracking.executions import REPLAYED, RESUMED, SECONDS
 from physicnet.tracking.store import HistoryError, Store
 
 COMMIT = "0123456789" * 4
@@ -208,6 +208,22 @@ def test_what_was_replayed_tells_no_time_of_its_own(runs: Runs, console: Console
     assert "  status     FINISHED, replayed from files 20" in text
     assert "  git        unknown: the code has changed\n" in text
     assert "  crops      unchanged: replayed from files 20" in text
+
+
+def test_how_long_a_stage_took_is_said_with_its_parts(runs: Runs, console: Console) -> None:
+    execution = runs.execution(origins_table())
+    tags = runs.store.client.get_run(execution).data.tags
+    runs.store.client.set_tag(tags["dvc.crops.run"], SECONDS, "7.5")
+    runs.store.client.set_tag(tags["dvc.evaluate.run"], SECONDS, "20.0")
+    runs.store.client.set_tag(tags["dvc.evaluate.run"], RESUMED, "1")
+    explain(runs.store, execution, console)
+    took = [line.split(maxsplit=1)[1] for line in said(console).splitlines() if line.split()[:1] == ["took"]]
+    assert took == ["7.5 s", "20.0 s in 2 parts"]
+    runs.store.client.delete_tag(tags["dvc.crops.run"], SECONDS)
+    runs.store.client.update_run(tags["dvc.evaluate.run"], "RUNNING")
+    explain(runs.store, execution, console)
+    took = [line.split(maxsplit=1)[1] for line in said(console).splitlines() if line.split()[:1] == ["took"]]
+    assert took[-2:] == ["not known", "20.0 s in 2 parts so far"]
 
 
 def test_a_run_that_was_resumed_has_no_end(runs: Runs, console: Console) -> None:

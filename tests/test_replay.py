@@ -21,11 +21,19 @@ from physicnet.contents import CONTENTS, read_epochs
 from physicnet.mirror import StageMirror, mirrored
 from physicnet.recorded import ReplayError
 from physicnet.tracking import executions, holdings, registered
-from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED
+from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED, SECONDS
 from physicnet.tracking.registered import CHALLENGER, REGISTERED
 from physicnet.tracking.store import PARENT, Store
 
-OWN = {PARENT, REPLAYED, "physicnet.device", "physicnet.child", "physicnet.process", "physicnet.host"}  # of each run
+OWN = {
+    PARENT,
+    REPLAYED,
+    "physicnet.device",
+    "physicnet.child",
+    "physicnet.process",
+    "physicnet.host",
+    SECONDS,
+}  # of each run
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +166,7 @@ def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_sec
     assert everything(replayed) == expected
     tags = replayed.run(first["train"][1]).data.tags
     assert REPLAYED in tags
+    assert SECONDS not in tags
     assert tags["dvc.dep.models/codebook.safetensors.run"] == first["codebook"][1]
     assert replayed.run(first["execution"][1]).data.tags["dvc.train.run"] == first["train"][1]
 
@@ -177,6 +186,8 @@ def test_a_stage_whose_server_died_is_completed_under_its_own_run(
     assert [step for step, _ in held["train"]["points"]["loss"]] == [1, 2]
     assert held["train"]["status"] == held["execution"]["status"] == "FINISHED"
     assert replay.COMPLETED in held["train"]["tags"]
+    assert SECONDS not in store.run(own).data.tags  # the part before its server died is not how long it took
+    assert SECONDS in store.run(done["codebook"][1]).data.tags
     assert len(store.client.get_metric_history(own, "system/cpu_utilization_percentage")) == 1
     assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
 
@@ -374,3 +385,20 @@ def test_a_training_that_is_killed_twice_has_one_run(store: Store, monkeypatch: 
     assert work(monkeypatch, "train").run_id == first
     assert store.run(first).data.tags[RESUMED] == "2"
     assert store.run(first).info.status == "FINISHED"
+
+
+def test_a_run_tells_how_long_its_stage_worked_in_all_its_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, end = StageMirror.report, StageMirror.end
+
+    def report_after_an_hour(mirror: StageMirror, epoch: int, values: dict[str, float]) -> None:
+        mirror.begun -= 3600
+        report(mirror, epoch, values)
+
+    monkeypatch.setattr(StageMirror, "report", report_after_an_hour)
+    monkeypatch.setattr(StageMirror, "end", lambda *_: None)
+    run_id = work(monkeypatch, "train", lost_after=1).run_id  # killed an hour after its first epoch
+    assert 3600 <= float(store.run(run_id).data.tags[SECONDS]) < 3660
+    monkeypatch.setattr(StageMirror, "end", end)
+    lose_all(monkeypatch)
+    assert work(monkeypatch, "train").run_id == run_id
+    assert 3 * 3600 <= float(store.run(run_id).data.tags[SECONDS]) < 3 * 3660

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REPLAYED = "physicnet.replayed"  # tag: when a run was made from files, so that its times are not those of the stage
 RESUMED = "physicnet.resumed"  # tag: how often the stage was started again after it was killed
+SECONDS = "physicnet.seconds"  # tag: how long the stage worked; what was killed counts until its last mirrored epoch
 LEFT = "physicnet.left"  # tag: the executions in which the stage was killed before
 PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
 UNREAD = {"promote"}  # sections of params.yaml that no stage reads: no run is made of them

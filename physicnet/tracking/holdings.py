@@ -41,13 +41,16 @@ def add_metrics(store: Store, run_id: str, metrics: Sequence[Metric], millisecon
     return bool(lacking)
 
 
-def log_metrics(store: Store, run_id: str, metrics: Sequence[Metric], milliseconds: int) -> None:
-    """Log values that belong to one moment."""
+def log_metrics(
+    store: Store, run_id: str, metrics: Sequence[Metric], milliseconds: int, tags: Mapping[str, str] | None = None
+) -> None:
+    """Log values that belong to one moment, and set tags in the same requests."""
     from mlflow.entities import Metric as Entity
+    from mlflow.entities import RunTag
 
     entities = [Entity(name, value, milliseconds, step) for name, value, step in metrics]
     for part in pieces(entities, METRICS_PER_REQUEST):
-        store.client.log_batch(run_id, metrics=part)
+        store.client.log_batch(run_id, metrics=part, tags=[RunTag(*tag) for tag in (tags or {}).items()])
 
 
 def keep(store: Store, run_id: str, path: Path) -> bool:
