@@ -331,5 +331,5 @@ def test_former_champions_that_were_deleted_are_passed_over(workspace: Workspace
 def test_a_folder_without_a_store_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(HistoryError, match="mlflow holds no runs: change to the folder of params.yaml"):
-        Store(tmp_path).version(CHAMPION)
+        registered.version(Store(tmp_path), CHAMPION)
     assert not (tmp_path / "mlflow").exists()

@@ -3,19 +3,17 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from rich.console import Console
+from serving import answers, free_port
 from waiting import wait_until
 from workspaces import write_workspace
 
@@ -33,12 +31,6 @@ BINARIES = next(
 )
 KEYS = {"AWS_ACCESS_KEY_ID": "of-a-test", "AWS_SECRET_ACCESS_KEY": "of-a-test", "AWS_DEFAULT_REGION": "us-east-1"}
 BUCKET = "runs"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -103,20 +95,12 @@ def server(database: str, objects: str, tmp_path_factory: pytest.TempPathFactory
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        assert wait_until(lambda: answers(address) or process.poll() is not None, 180)
+        assert wait_until(lambda: answers(address, "/health") or process.poll() is not None, 180)
         assert process.poll() is None, (folder / "log").read_text()
         yield address
     finally:
         os.killpg(process.pid, 15)
         process.wait(60)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urlopen(f"{address}/health"):
-            return True
-    except (URLError, OSError):
-        return False
 
 
 def test_the_runs_of_a_folder_go_to_the_database_and_their_files_to_the_objects_once(

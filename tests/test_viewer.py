@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from serving import free_port
 from waiting import wait_until
 
 from physicnet import viewer
@@ -30,9 +31,7 @@ sys.exit(7)
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
