@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -32,6 +32,7 @@ from physicnet.tracking.store import PARENT, HistoryError, Store, one_line
 if TYPE_CHECKING:
     from physicnet.tracking.store import Run
 
+PIPELINE = ["dvc.yaml", "params.yaml"]
 COMPLETED = "physicnet.completed"  # tag: when what the mirror could not deliver was brought from the files
 
 
@@ -144,7 +145,8 @@ def _prepare(store: Store, stages: Mapping[str, Recorded]) -> "tuple[dict[str, R
 def _execution(store: Store, stages: Mapping[str, Recorded], found: "Mapping[str, Run | None]") -> "Run | None":
     """The execution that all stages are linked to, else the one that was interrupted."""
     linked = store.find({f"dvc.{name}.key": recorded.entry.key for name, recorded in stages.items()})
-    return linked or store.find(_identity(store)) or _interrupted(store, stages, found)
+    known = linked or store.find(_identity(store))
+    return known or _interrupted(store, stages, found) or _interrupted_at_once(store, stages)
 
 
 def _interrupted(store: Store, stages: Mapping[str, Recorded], found: "Mapping[str, Run | None]") -> "Run | None":
@@ -153,13 +155,36 @@ def _interrupted(store: Store, stages: Mapping[str, Recorded], found: "Mapping[s
     keys = {recorded.entry.key for recorded in stages.values()}
     with suppress(IndexError, KeyError, HistoryError):
         parent = store.run(known[-1].data.tags[PARENT])
-        has_ended = any(re.fullmatch(r"dvc\..+\.key", tag) for tag in parent.data.tags)
         children = store.children(parent.info.run_id)
-        if not has_ended and all(
+        if not _has_results(parent) and all(
             child.data.tags.get("dvc.key") in keys and child.info.status != "FAILED" for child in children
         ):
             return parent
     return None
+
+
+def _interrupted_at_once(store: Store, stages: Mapping[str, Recorded]) -> "Run | None":
+    """The latest execution, if it came to no stage and is of the code and parameters that are here."""
+    latest = store.find_execution()
+    if latest is None or _has_results(latest) or store.children(latest.info.run_id):
+        return None
+    params, known = _params(stages), latest.data.params
+    git = {name: value for name, value in latest.data.tags.items() if name.startswith("git.")}
+    is_of_these = all(known.get(name, str(value)) == str(value) for name, value in params.items())
+    return latest if is_of_these and _is_same(store, stages) and git == git_state(store.root, PIPELINE) else None
+
+
+def _has_results(execution: "Run") -> bool:
+    return any(re.fullmatch(r"dvc\..+\.key", tag) for tag in execution.data.tags)
+
+
+def _is_same(store: Store, stages: Mapping[str, Recorded]) -> bool:
+    return all(is_as_recorded(store.root, recorded.entry) for recorded in stages.values())
+
+
+def _params(stages: Mapping[str, Recorded]) -> dict[str, Any]:
+    sections = {name: part.model_dump() for recorded in stages.values() for name, part in recorded.sections.items()}
+    return flatten(sections, ".")
 
 
 def _identity(store: Store) -> dict[str, str]:
@@ -168,17 +193,21 @@ def _identity(store: Store) -> dict[str, str]:
 
 def _new_execution(store: Store, stages: Mapping[str, Recorded]) -> str:
     """Make the execution; its environment is not known, and its code only if that is still here."""
-    is_same = all(is_as_recorded(store.root, recorded.entry) for recorded in stages.values())
-    git = git_state(store.root, ["dvc.yaml", "params.yaml"]) if is_same else {}
+    git = git_state(store.root, PIPELINE) if _is_same(store, stages) else {}
     tags = {REPLAYED: _now(), **process_tags(psutil.Process()), **git}
     name = f"replayed {git.get('git.commit', '')[:7]}".strip()
-    run_id = store.find_or_create(_identity(store), name, tags)
-    sections = {name: part.model_dump() for recorded in stages.values() for name, part in recorded.sections.items()}
-    holdings.log_params(store, run_id, flatten(sections, "."))
-    if is_same:
-        for text in ("dvc.yaml", "params.yaml"):
+    return store.find_or_create(_identity(store), name, tags)
+
+
+def _log_beginning(store: Store, stages: Mapping[str, Recorded], run_id: str) -> bool:
+    """Log the parameters of an execution that was lost before it had them, and the pipeline if it is still that one."""
+    params = _params(stages)
+    if params.keys() <= store.client.get_run(run_id).data.params.keys():
+        return False
+    if _is_same(store, stages):
+        for text in PIPELINE:
             holdings.keep_text(store, run_id, text)
-    return run_id
+    return holdings.log_params(store, run_id, params)
 
 
 def _complete(
@@ -241,7 +270,7 @@ def _run(store: Store, recorded: Recorded, found: "Run | None", parent_id: str) 
 
 
 def _conclude(store: Store, stages: Mapping[str, Recorded], parent_id: str, attempts: Attempts) -> str:
-    """Link the execution to its stages, and end it as they ended; return what was done."""
+    """Complete the execution, link it to its stages, and end it as they ended; return what was done."""
     entries = {name: recorded.entry for name, recorded in stages.items()}
     before = len(attempts.lacking)
 
@@ -253,6 +282,7 @@ def _conclude(store: Store, stages: Mapping[str, Recorded], parent_id: str, atte
         return True
 
     sent = [
+        attempts.deliver("the parameters of the execution", lambda: _log_beginning(store, stages, parent_id)),
         attempts.deliver("the links of the execution", lambda: executions.link_stages(store, parent_id, entries)),
         attempts.deliver("the end of the execution", end),
     ]

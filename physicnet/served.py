@@ -44,9 +44,7 @@ REQUIRED = (
     "jaxtyping",
     "mlflow",
     "numpy",
-    "pillow",
     "physicnet",
-    "psutil",
     "pydantic",
     "pyyaml",
     "safetensors",
@@ -94,7 +92,7 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
 def offer(
     store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig, *, is_challenger: bool
 ) -> bool:
-    """Log a checkpoint to a run (see `log`) and register it, once; say whether that, or the alias, was lacking.
+    """Log a checkpoint to a run (see `log`) and register it, once; say whether any of it was lacking.
 
     It becomes the challenger if `is_challenger`, and if the registered model has none.
     """
@@ -102,11 +100,11 @@ def offer(
     if known is None:
         log(store, run_id, checkpoint, record, machine)
     version, holder = known or registered.register(store, run_id), registered.holder(store, CHALLENGER)
-    registered.tag_version(store, version, {SHA256: content_hash(checkpoint)})
+    is_tagged = registered.tag_version(store, version, {SHA256: content_hash(checkpoint)})
     is_named = holder != version and (is_challenger or holder is None)
     if is_named:
         registered.name_version(store, CHALLENGER, version)
-    return known is None or is_named
+    return known is None or is_tagged or is_named
 
 
 def requirements() -> list[str]:

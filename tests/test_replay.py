@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 import yaml
 from filelock import FileLock
+from mirrored_runs import artifacts, everything, lose_all, said
 from PIL import Image
 from rich.console import Console
 from workspaces import paths_of, sections_of, write_lock, write_workspace
@@ -21,19 +22,9 @@ from physicnet.contents import CONTENTS, read_epochs
 from physicnet.mirror import StageMirror, mirrored
 from physicnet.recorded import ReplayError
 from physicnet.tracking import executions, holdings, registered
-from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED, SECONDS
+from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED, SECONDS, process_tags
 from physicnet.tracking.registered import CHALLENGER, REGISTERED
 from physicnet.tracking.store import PARENT, Store
-
-OWN = {
-    PARENT,
-    REPLAYED,
-    "physicnet.device",
-    "physicnet.child",
-    "physicnet.process",
-    "physicnet.host",
-    SECONDS,
-}  # of each run
 
 
 @pytest.fixture(scope="module")
@@ -94,57 +85,6 @@ def work(monkeypatch: pytest.MonkeyPatch, *stages: str, lost_after: int | None =
     return mirror
 
 
-def lose_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on no process that has a run is alive."""
-    monkeypatch.setattr("physicnet.tracking.executions._is_running", lambda _: False)
-
-
-def said(root: Path, capsys: pytest.CaptureFixture) -> dict[str, list[str]]:
-    """Replay, and return what the screen says of each stage: what was done and the run."""
-    capsys.readouterr()
-    replay.replay(root, Console(width=20))
-    lines = capsys.readouterr().out.splitlines()
-    return {line.split()[0]: [line[11:28].strip(), line.split()[-1]] for line in lines}
-
-
-def artifacts(store: Store, run_id: str, folder: str | None = None) -> list[str]:
-    found: list[str] = []
-    for file in store.client.list_artifacts(run_id, folder):
-        found += artifacts(store, run_id, file.path) if file.is_dir else [file.path.split("+timestamp")[0]]
-    return sorted(found)
-
-
-def told(store: Store, run: Any) -> dict[str, Any]:
-    """What a run holds beside times, processes and links."""
-    is_given = re.compile(r"system/|samples_per_second").match
-    tags = {name: value for name, value in run.data.tags.items() if name not in OWN and not name.endswith(".run")}
-    points = {name: store.client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-    return {
-        "status": run.info.status,
-        "params": run.data.params,
-        "tags": tags,
-        "inputs": [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs],
-        "points": {
-            name: [
-                (point.step, pytest.approx(point.value, nan_ok=True)) for point in sorted(part, key=lambda p: p.step)
-            ]
-            for name, part in points.items()
-            if not is_given(name)
-        },
-        "artifacts": [name for name in artifacts(store, run.info.run_id) if name != "environment.txt"],
-    }
-
-
-def everything(store: Store) -> dict[str, dict[str, Any]]:
-    """What all runs hold, by stage: there is one run of each."""
-    runs = store.client.search_runs([store.experiment_id])
-    by_stage = {run.data.tags.get("dvc.stage", "execution"): told(store, run) for run in runs}
-    assert len(by_stage) == len(runs)
-    for name in ("mlflow.runName", "physicnet.execution"):
-        by_stage["execution"]["tags"].pop(name, None)
-    return by_stage
-
-
 def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_second_one_changes_nothing(
     fresh: Callable[[], Store], workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -190,6 +130,37 @@ def test_a_stage_whose_server_died_is_completed_under_its_own_run(
     assert SECONDS in store.run(done["codebook"][1]).data.tags
     assert len(store.client.get_metric_history(own, "system/cpu_utilization_percentage")) == 1
     assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+
+
+def test_an_execution_that_lost_its_server_before_any_stage_is_the_one_that_is_completed(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    begun = store.find_or_create({"physicnet.execution": "begun"}, "begun", process_tags(psutil.Process()))
+    lose_all(monkeypatch)
+    assert said(workspace, capsys)["execution"] == ["completed", begun]
+    held = everything(store)["execution"]
+    assert held["status"] == "FINISHED"
+    assert held["params"]["crops.seed"]
+    assert {"dvc.lock.txt", "dvc.yaml.txt", "params.yaml.txt"} <= set(held["artifacts"])
+    assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+
+
+@pytest.mark.parametrize(("crops_seed", "git"), [("12345", {}), (None, {"git.commit": "f" * 40})])
+def test_an_execution_of_other_parameters_or_code_is_left_alone(
+    crops_seed: str | None,
+    git: dict[str, str],
+    store: Store,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    other = store.find_or_create({"physicnet.execution": "other"}, "other", git)
+    holdings.log_params(store, other, {"crops.seed": crops_seed} if crops_seed else {})
+    lose_all(monkeypatch)
+    what, run_id = said(workspace, capsys)["execution"]
+    assert what == "replayed"
+    assert run_id != other
+    assert store.children(other) == []
 
 
 def test_what_a_newer_evaluation_left_stays(
@@ -356,6 +327,7 @@ KILLED = """
 import os, signal
 from pathlib import Path
 from physicnet.mirror import mirrored
+from mirrored_runs import artifacts, everything, lose_all, said
 from workspaces import paths_of
 with mirrored("crops", paths_of("crops")) as mirror:
     Path("killed").write_text(mirror.run_id)

@@ -35,14 +35,14 @@ def open_execution(store: Store, process: psutil.Process, name: str | None = Non
     with store.lock:
         name = name or _execution_name(store.root, tags.get("git.commit", ""))
         run_id = store.find_or_create({"physicnet.execution": tags["physicnet.process"]}, name, tags)
-    if store.client.get_run(run_id).data.params:
+    params = holdings.flatten(load_params(store.root / "params.yaml").model_dump(exclude=UNREAD), ".")
+    if params.keys() <= store.client.get_run(run_id).data.params.keys():
         return run_id
     close_abandoned(store)
     for name in ("dvc.yaml", "params.yaml"):
         holdings.keep_text(store, run_id, name)
     store.client.log_text(run_id, environment(), "environment.txt")
-    params = load_params(store.root / "params.yaml")
-    holdings.log_params(store, run_id, holdings.flatten(params.model_dump(exclude=UNREAD), "."))
+    holdings.log_params(store, run_id, params)
     return run_id
 
 

@@ -115,12 +115,15 @@ def keep_former(store: Store, versions: Sequence[str]) -> None:
     store.client.set_registered_model_tag(REGISTERED, FORMER, " ".join(versions))
 
 
-def tag_version(store: Store, version: str, tags: Mapping[str, str], description: str | None = None) -> None:
-    """Set tags of a version, and its description, in Markdown."""
-    for name, value in tags.items():
+def tag_version(store: Store, version: str, tags: Mapping[str, str], description: str | None = None) -> bool:
+    """Set tags of a version, and its description, in Markdown; say whether a tag was another one."""
+    known = store.client.get_model_version(REGISTERED, version).tags
+    lacking = {name: value for name, value in tags.items() if known.get(name) != value}
+    for name, value in lacking.items():
         store.client.set_model_version_tag(REGISTERED, version, name, value)
     if description is not None:
         store.client.update_model_version(REGISTERED, version, description)
+    return bool(lacking)
 
 
 def take_name(store: Store, alias: str) -> None:

@@ -105,6 +105,11 @@ class Store:
         found = self.client.search_runs([self.experiment_id], condition, max_results=1)
         return found[0] if found else None
 
+    def find_execution(self) -> "Run | None":
+        """The latest execution of the pipeline."""
+        found = self.client.search_runs([self.experiment_id], "tags.`physicnet.execution` != ''", max_results=1)
+        return found[0] if found else None
+
     def end(self, run_id: str, status: str) -> None:
         """End a run; `status` is FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)

@@ -30,6 +30,17 @@ def test_an_execution_holds_parameters_and_pipeline_once(store: Store) -> None:
     }
 
 
+def test_an_execution_that_was_lost_among_its_parameters_gets_the_rest(store: Store) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = psutil.Process(other.pid)
+    identity = {"physicnet.execution": process_tags(process)["physicnet.process"]}
+    begun = store.find_or_create(identity, "begun", process_tags(process))
+    store.client.log_param(begun, "clip.frames_in", "4")
+    assert executions.open_execution(store, process) == begun
+    assert "train.epochs" in store.client.get_run(begun).data.params
+    other.communicate(b"\n")
+
+
 def test_an_execution_is_named_by_its_commit_and_by_the_settings_that_were_changed(
     tmp_path: Path, store: Store
 ) -> None:
