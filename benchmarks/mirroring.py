@@ -26,7 +26,7 @@ from physicnet.config import Params, load_params
 from physicnet.fields import written_whole
 from physicnet.machine import machine
 from physicnet.mirror import mirrored
-from physicnet.tracking import Store
+from physicnet.tracking.store import Store
 from physicnet.viewer import HOST, serving, wait_for
 
 TARGET = Path("docs/results/mirroring.csv")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from browser import Page, browser
 
 from physicnet.fields import DataError
-from physicnet.tracking import Store
+from physicnet.tracking.store import Store
 from physicnet.viewer import HOST, serving, wait_for
 
 FIGURES = Path(__file__).parent / "figures"

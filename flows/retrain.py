@@ -153,7 +153,7 @@ def judge(groups: ProcessGroups) -> None:
 def start_from_champion() -> None:
     """Write the champion's checkpoint to a file of its own, and into params.yaml that training starts from it."""
     from physicnet.registry import copy_champion  # torch takes seconds, which cold starts need not wait for
-    from physicnet.tracking import Store
+    from physicnet.tracking.store import Store
 
     sha256 = copy_champion(Store(Path.cwd()), CHAMPION)
     if sha256 is None:

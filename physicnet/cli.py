@@ -158,7 +158,7 @@ def compare(runs: Annotated[list[str], typer.Argument(metavar="RUN", help=RUN)])
 
     from physicnet import history
     from physicnet.config import load_params
-    from physicnet.tracking import Store
+    from physicnet.tracking.store import Store
 
     config = load_params(Path("params.yaml")).evaluate
     history.compare(Store(Path.cwd()), runs, config, Console())
@@ -172,7 +172,7 @@ def explain(
     from rich.console import Console
 
     from physicnet import history
-    from physicnet.tracking import Store
+    from physicnet.tracking.store import Store
 
     history.explain(Store(Path.cwd()), run, Console())
 
@@ -202,7 +202,7 @@ def promote() -> None:
 
     from physicnet import registry
     from physicnet.config import load_params
-    from physicnet.tracking import Store
+    from physicnet.tracking.store import Store
 
     registry.promote(Store(Path.cwd()), load_params(Path("params.yaml")), Console())
 
@@ -213,7 +213,7 @@ def rollback() -> None:
     from rich.console import Console
 
     from physicnet import registry
-    from physicnet.tracking import Store
+    from physicnet.tracking.store import Store
 
     registry.rollback(Store(Path.cwd()), Console())
 
@@ -225,7 +225,7 @@ def ui(
 ) -> None:
     """Serve the view of all runs (MLflow), and open it where runs are compared."""
     from physicnet.process import end_cleanly_on_sigterm
-    from physicnet.tracking import Store
+    from physicnet.tracking.store import Store
     from physicnet.viewer import view
 
     store = Store(Path.cwd())

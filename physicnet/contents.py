@@ -17,7 +17,10 @@ from physicnet.config import MachineConfig, Section
 from physicnet.fields import Field
 from physicnet.lineage import StageEntry, md5_of
 from physicnet.story import observations, results_summary, training_summary
-from physicnet.tracking import Metric, Store, flatten
+from physicnet.tracking import executions, holdings, pictures
+from physicnet.tracking.holdings import Metric, flatten
+from physicnet.tracking.pictures import Picture
+from physicnet.tracking.store import Store
 
 Delivery = tuple[str, Callable[[], bool]]
 
@@ -66,7 +69,7 @@ class StageRun:
 def inputs(run: StageRun) -> Iterator[Delivery]:
     """What a run holds from its beginning: parameters, what it reads, the runs that made its inputs."""
     params = flatten({name: section.model_dump() for name, section in run.sections.items()}, ".")
-    yield "the run", lambda: run.store.log_params(run.run_id, params)
+    yield "the run", lambda: holdings.log_params(run.store, run.run_id, params)
     if run.entry is not None:
         yield "the runs before", partial(_link_inputs, run, run.entry.data)
     for part in CONTENTS[run.stage].parts:
@@ -80,7 +83,7 @@ def outputs(run: StageRun) -> Iterator[Delivery]:
         yield str(run.paths[option]), partial(_keep, run, run.paths[option])
     if contents.history is not None:
         history = run.paths[contents.history]
-        yield "the summary", lambda: run.store.describe(run.run_id, training_summary(history))
+        yield "the summary", lambda: holdings.describe(run.store, run.run_id, training_summary(history))
     if contents.results is not None:
         now = int(time.time() * 1000)  # milliseconds, MLflow's unit
         yield "the model in the registry", lambda: _offer(run)
@@ -90,18 +93,18 @@ def outputs(run: StageRun) -> Iterator[Delivery]:
 
 
 def _link_inputs(run: StageRun, data: Mapping[str, str]) -> bool:
-    return run.store.link_inputs(run.run_id, data)
+    return executions.link_inputs(run.store, run.run_id, data)
 
 
 def _keep(run: StageRun, path: Path) -> bool:
-    return run.store.keep(run.run_id, path)
+    return holdings.keep(run.store, run.run_id, path)
 
 
 def _log_input(run: StageRun, part: str) -> bool:
     record = run.paths[CONTENTS[run.stage].record or ""]
     known = {} if run.entry is None else run.entry.deps
     digest = known.get(record.as_posix()) or md5_of(record)
-    return run.store.log_input(run.run_id, observations(record, run.paths["statistics"], part), digest)
+    return holdings.log_input(run.store, run.run_id, observations(record, run.paths["statistics"], part), digest)
 
 
 def _trained(run: StageRun) -> str | None:
@@ -133,9 +136,9 @@ def _log_scores(run: StageRun, now: int) -> bool:
     metrics = read_means(run.paths["metrics"]) + read_scores(results / "scores.csv")
     return any(
         [
-            run.store.add_metrics(run.run_id, metrics, now),
-            run.store.describe(run.run_id, results_summary(results)),
-            run.store.keep(run.run_id, results / "scores.csv"),
+            holdings.add_metrics(run.store, run.run_id, metrics, now),
+            holdings.describe(run.store, run.run_id, results_summary(results)),
+            holdings.keep(run.store, run.run_id, results / "scores.csv"),
             _tell(run, run.run_id),
         ]
     )
@@ -147,9 +150,9 @@ def _log_on_training(run: StageRun, now: int) -> bool:
         return False
     return any(
         [
-            run.store.add_metrics(trained, _of_the_model(run), now),
-            run.store.add_description(trained, results_summary(results)),
-            run.store.keep(trained, results / "scores.csv"),
+            holdings.add_metrics(run.store, trained, _of_the_model(run), now),
+            holdings.add_description(run.store, trained, results_summary(results)),
+            holdings.keep(run.store, trained, results / "scores.csv"),
             _tell(run, trained),
         ]
     )
@@ -160,8 +163,8 @@ def _log_on_execution(run: StageRun, now: int) -> bool:
         return False
     return any(
         [
-            run.store.add_metrics(run.parent_id, _of_the_model(run), now),
-            run.store.describe(run.parent_id, results_summary(run.paths["results"])),
+            holdings.add_metrics(run.store, run.parent_id, _of_the_model(run), now),
+            holdings.describe(run.store, run.parent_id, results_summary(run.paths["results"])),
             _tell(run, run.parent_id),
         ]
     )
@@ -169,17 +172,25 @@ def _log_on_execution(run: StageRun, now: int) -> bool:
 
 def _may_tell(run: StageRun, run_id: str) -> bool:
     """Whether the results of this evaluation belong on a run that may have those of another one."""
-    return run.is_latest or not run.store.keeps_another(run_id, run.paths["results"] / "origins.csv")
+    return run.is_latest or not holdings.keeps_another(run.store, run_id, run.paths["results"] / "origins.csv")
 
 
 def _tell(run: StageRun, run_id: str) -> bool:
     """Show results on a run: every origin's, the figures, a forecast lead by lead."""
     results = run.paths["results"]
-    sent = [run.store.keep(run_id, results / "origins.csv"), run.store.keep(run_id, results / "figures")]
-    for picture in sorted((results / "frames").glob("*/lead_*.png")):
-        minutes = round(float(picture.stem.removeprefix("lead_")))
-        sent.append(run.store.show(run_id, f"forecast/{picture.parent.name}", minutes, picture))
-    return any(sent)
+    sent = [
+        holdings.keep(run.store, run_id, results / "origins.csv"),
+        holdings.keep(run.store, run_id, results / "figures"),
+    ]
+    return any([*sent, pictures.show(run.store, run_id, results / "frames", read_pictures(results / "frames"))])
+
+
+def read_pictures(frames: Path) -> list[Picture]:
+    """The pictures `<variable>/lead_<minutes>.png` of a folder as series `forecast/<variable>`, in minutes."""
+    return [
+        (f"forecast/{file.parent.name}", round(float(file.stem.removeprefix("lead_"))), file)
+        for file in sorted(frames.glob("*/lead_*.png"))
+    ]
 
 
 def read_means(path: Path) -> list[Metric]:

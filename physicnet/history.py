@@ -12,10 +12,12 @@ from physicnet.config import EvaluateConfig
 from physicnet.evaluation.comparison import print_comparison
 from physicnet.evaluation.scored import ScoredRun, read_origins
 from physicnet.lineage import declared_stages
-from physicnet.tracking import PARENT, REPLAYED, HistoryError, Store
+from physicnet.tracking import executions
+from physicnet.tracking.executions import REPLAYED, RESUMED, SECONDS
+from physicnet.tracking.store import PARENT, HistoryError, Store
 
 if TYPE_CHECKING:
-    from physicnet.tracking import Run
+    from physicnet.tracking.store import Run
 
 ORIGINS = "origins.csv"
 SHORT = 8  # characters of an id that tell runs apart on the screen
@@ -112,7 +114,7 @@ def explain(store: Store, reference: str, console: Console) -> None:
         HistoryError: if the run, or its execution, is not there.
     """
     run = store.run(reference)
-    store.close_abandoned()
+    executions.close_abandoned(store)
     execution = store.run(run.data.tags.get(PARENT, run.info.run_id))
     for line in (*_head(execution), *_stages(store, execution), *_parameters(execution.data.params)):
         style = "" if line.startswith(" ") else "bold"
@@ -160,9 +162,10 @@ def _how(run: "Run | None", *, is_own: bool) -> str:
 
 
 def _details(run: "Run", execution: "Run") -> Iterator[str]:
-    """The run's id, its execution and commit where they are others, and the hashes of the data that it read."""
+    """The run's id and length, its execution and commit where they are others, the hashes of the data that it read."""
     tags = run.data.tags
     yield _entry("", f"run        {run.info.run_id}")
+    yield _entry("", f"took       {_duration(run)}")
     if tags.get(PARENT) != execution.info.run_id:
         yield _entry("", f"execution  {tags.get(PARENT, 'unknown')}")
     if tags.get("git.commit") != execution.data.tags.get("git.commit"):
@@ -197,6 +200,15 @@ def _known(store: Store, run_id: str | None) -> "Run | None":
         return store.run(run_id) if run_id else None
     except HistoryError:
         return None
+
+
+def _duration(run: "Run") -> str:
+    """How long a stage worked: of one that was resumed, the parts that were mirrored together."""
+    tags = run.data.tags
+    if SECONDS not in tags:
+        return "not known"
+    parts = f" in {int(tags[RESUMED]) + 1} parts" if RESUMED in tags else ""
+    return f"{tags[SECONDS]} s{parts}{' so far' if run.info.status == 'RUNNING' else ''}"
 
 
 def _period(run: "Run") -> str:

@@ -21,7 +21,10 @@ from physicnet import contents
 from physicnet.config import MachineConfig, Section
 from physicnet.lineage import StageEntry, declared_entry, git_state, recorded_entries
 from physicnet.process import dvc_process
-from physicnet.tracking import PARENT, PARENT_VARIABLE, Metric, Store, one_line, process_tags
+from physicnet.tracking import executions, holdings
+from physicnet.tracking.executions import PARENT_VARIABLE, SECONDS, process_tags
+from physicnet.tracking.holdings import Metric
+from physicnet.tracking.store import PARENT, Store, one_line
 
 RETRY_INTERVAL = 60.0  # seconds between two tries while the server fails
 LAST_TRY = 10.0  # seconds that the end of a stage may wait for the server
@@ -59,10 +62,10 @@ def mirrored_execution(root: Path, name: str) -> Iterator[dict[str, str]]:
     environment: dict[str, str] = {}
 
     def begin() -> None:
-        environment[PARENT_VARIABLE] = store.open_execution(psutil.Process(), name)
+        environment[PARENT_VARIABLE] = executions.open_execution(store, psutil.Process(), name)
 
     def end() -> None:
-        store.link_stages(environment[PARENT_VARIABLE], recorded_entries(root))
+        executions.link_stages(store, environment[PARENT_VARIABLE], recorded_entries(root))
         store.end(environment[PARENT_VARIABLE], status)
 
     queue.add("the execution as one run", begin)
@@ -143,11 +146,12 @@ class StageMirror(contents.StageRun):
         self.queue = Queue()
         self.session = dvc_process() or psutil.Process()
         self.identity = {"physicnet.child": uuid.uuid4().hex}
+        self.begun = time.monotonic()
 
     @cached_property
     def parent_id(self) -> str:  # type: ignore[override]  # which can be set
         """The execution that this stage belongs to, opened by whichever of its stages comes first."""
-        return os.environ.get(PARENT_VARIABLE) or self.store.open_execution(self.session)
+        return os.environ.get(PARENT_VARIABLE) or executions.open_execution(self.store, self.session)
 
     @cached_property
     def run_id(self) -> str:  # type: ignore[override]  # which can be set
@@ -159,10 +163,15 @@ class StageMirror(contents.StageRun):
         }
         begun = self.store.find(self.identity)
         if begun is None and self.entry is not None:
-            resumed = self.store.resume(self.entry, tags | self.identity)
+            resumed = executions.resume(self.store, self.entry, tags | self.identity)
             if resumed is not None:
                 return resumed
         return self.store.find_or_create(self.identity, self.stage, tags)
+
+    @cached_property
+    def seconds_before(self) -> float:
+        """What the processes that were killed have worked; to be known before this one says what it has."""
+        return float(self.store.client.get_run(self.run_id).data.tags.get(SECONDS, "0"))
 
     @cached_property
     def entry(self) -> StageEntry | None:  # type: ignore[override]  # which can be set
@@ -181,7 +190,7 @@ class StageMirror(contents.StageRun):
     def report(self, epoch: int, values: Mapping[str, float]) -> None:
         """Log one epoch's values, and what the machine did in it, in one request."""
         metrics = [(name, float(value), epoch) for name, value in {**values, **system_load()}.items()]
-        self.queue.add("an epoch", partial(self._log_metrics, metrics, _now()))
+        self.queue.add("an epoch", partial(self._log_epoch, metrics, _now(), self._seconds()))
 
     def show(self) -> None:
         """Log what the stage has written; the evaluation is the end of an execution."""
@@ -192,7 +201,7 @@ class StageMirror(contents.StageRun):
 
     def end(self, status: str) -> None:
         """End the run, and say what could not be mirrored."""
-        self.queue.add("the end of the run", lambda: self.store.end(self.run_id, status))
+        self.queue.add("the end of the run", partial(self._end, status, self._seconds()))
         if self.session == psutil.Process() and PARENT_VARIABLE not in os.environ:
             self.queue.add("the end of the execution", lambda: self.store.end(self.parent_id, status))
         self.queue.report(self.store.place)
@@ -202,12 +211,23 @@ class StageMirror(contents.StageRun):
 
         self.store.client.set_tag(self.run_id, "physicnet.device", describe(config))
 
-    def _log_metrics(self, metrics: list[Metric], milliseconds: int) -> None:
-        self.store.log_metrics(self.run_id, metrics, milliseconds)
+    def _log_epoch(self, metrics: list[Metric], milliseconds: int, seconds: float) -> None:
+        holdings.log_metrics(self.store, self.run_id, metrics, milliseconds, self._worked(seconds))
+
+    def _end(self, status: str, seconds: float) -> None:
+        """A run that has ended tells how long it took."""
+        self.store.tag(self.run_id, self._worked(seconds))
+        self.store.end(self.run_id, status)
+
+    def _worked(self, seconds: float) -> dict[str, str]:
+        return {SECONDS: f"{self.seconds_before + seconds:.1f}"}
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.begun
 
     def _close_execution(self) -> None:
         entries = recorded_entries(self.root) | ({self.stage: self.entry} if self.entry else {})
-        self.store.link_stages(self.parent_id, entries)
+        executions.link_stages(self.store, self.parent_id, entries)
         if PARENT_VARIABLE not in os.environ:
             self.store.end(self.parent_id, "FINISHED")
 

@@ -26,10 +26,12 @@ from physicnet.evaluation.retest import refuse_other_kind, retest
 from physicnet.evaluation.scored import ScoredRun, read_origins, refuse_unlike
 from physicnet.fields import DataError, Field, written_whole
 from physicnet.lineage import command_paths, holds_outputs, md5_of
-from physicnet.tracking import CHALLENGER, CHAMPION, SHA256, HistoryError, Store
+from physicnet.tracking import registered
+from physicnet.tracking.registered import CHALLENGER, CHAMPION, SHA256
+from physicnet.tracking.store import HistoryError, Store
 
 if TYPE_CHECKING:
-    from physicnet.tracking import ModelVersion
+    from physicnet.tracking.registered import ModelVersion
 
 REPORT = Path("reports") / "promotion.json"
 TEST_DATA = ("fields", "statistics", "maps", "crops")  # options of `physicnet evaluate`
@@ -109,7 +111,7 @@ def promote(store: Store, params: Params, console: Console) -> None:
         HistoryError: if there is no challenger, or a checkpoint is missing or another one than was registered.
         DataError: if the test data are missing, or a model cannot be tested on them.
     """
-    version, before = store.version(CHALLENGER), store.version(CHAMPION)
+    version, before = registered.version(store, CHALLENGER), registered.version(store, CHAMPION)
     if version is None:
         raise HistoryError(
             f"No version of the model at {store.place} is the {CHALLENGER}: dvc repro gives this name to a model that "
@@ -138,8 +140,8 @@ def rollback(store: Store, console: Console) -> None:
     Raises:
         HistoryError: if there is none, or its checkpoint is missing or another one than was registered.
     """
-    now = store.version(CHAMPION)
-    former = [each for each in store.former_versions() if each.version != now.version] if now else []
+    now = registered.version(store, CHAMPION)
+    former = [each for each in registered.former_versions(store) if each.version != now.version] if now else []
     if now is None or not former:
         raise HistoryError(
             f"No version of the model at {store.place} was champion before "
@@ -152,21 +154,23 @@ def rollback(store: Store, console: Console) -> None:
     replaced = {"version": str(now.version), "run_id": str(now.run_id), "checkpoint_sha256": now.tags.get(SHA256)}
     _write(store.root, {"verdict": "rolled back", "words": words, "champion": restored.identity, "replaced": replaced})
     when = _now()
-    store.tag_version(
+    registered.tag_version(
+        store,
         str(now.version),
         {"promotion.decision": "rolled back", "promotion.when": when, "promotion.replaced_by": restored.number},
         _added(now, f"{when}: rolled back. {words}"),
     )
-    store.tag_version(
+    registered.tag_version(
+        store,
         restored.number,
         {"promotion.decision": "restored", "promotion.when": when, "promotion.replaced_by": "none"},
         _added(restored.version, f"{when}: restored. {words}"),
     )
-    challenger = store.version(CHALLENGER)
-    store.name_version(CHAMPION, restored.number)
-    store.keep_former([str(each.version) for each in former[:-1]])
+    challenger = registered.version(store, CHALLENGER)
+    registered.name_version(store, CHAMPION, restored.number)
+    registered.keep_former(store, [str(each.version) for each in former[:-1]])
     if challenger is not None and challenger.version == now.version:
-        store.take_name(CHALLENGER)
+        registered.take_name(store, CHALLENGER)
     console.print(words)
 
 
@@ -176,7 +180,7 @@ def copy_champion(store: Store, target: Path) -> str | None:
     Raises:
         HistoryError: if the checkpoint is missing or another one than was registered.
     """
-    version = store.version(CHAMPION)
+    version = registered.version(store, CHAMPION)
     if version is None:
         return None
     with TemporaryDirectory() as folder, written_whole(target) as partial:
@@ -193,7 +197,7 @@ def fetch(store: Store, role: str, version: "ModelVersion", folder: Path) -> Can
     """
     place = folder / str(version.version)
     place.mkdir()
-    model = store.fetch_model(version, place)
+    model = registered.fetch_model(store, version, place)
     checkpoint = next(model.glob("data/*"))
     known, found = version.tags.get(SHA256), content_hash(checkpoint)
     if known is None:
@@ -315,15 +319,15 @@ def _tell(store: Store, challenger: Candidate, champion: Candidate | None, decis
     text = "\n".join([f"{when}: {words}", "", *reasons])
     if champion is not None:
         tags["promotion.compared_with"] = champion.number
-    store.tag_version(challenger.number, tags, text)
+    registered.tag_version(store, challenger.number, tags, text)
     if not decision.is_promoted:
         return
     if champion is not None:
         said = _added(champion.version, f"{when}: replaced by version {challenger.number}.")
-        store.tag_version(champion.number, {"promotion.replaced_by": challenger.number}, said)
-        former = [str(each.version) for each in store.former_versions()]
-        store.keep_former(former if former[-1:] == [champion.number] else [*former, champion.number])
-    store.name_version(CHAMPION, challenger.number)
+        registered.tag_version(store, champion.number, {"promotion.replaced_by": challenger.number}, said)
+        former = [str(each.version) for each in registered.former_versions(store)]
+        registered.keep_former(store, former if former[-1:] == [champion.number] else [*former, champion.number])
+    registered.name_version(store, CHAMPION, challenger.number)
 
 
 def _added(version: "ModelVersion", line: str) -> str:

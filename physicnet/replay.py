@@ -6,7 +6,6 @@ cache the time at which it does so. A run that is made here says so by its tag.
 """
 
 import re
-import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -14,37 +13,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 from rich.console import Console
 
 from physicnet import contents
-from physicnet.config import Params, Section
-from physicnet.lineage import StageEntry, declared_stages, git_state, is_as_recorded, md5_of, recorded_entries
+from physicnet.config import Section
+from physicnet.lineage import StageEntry, git_state, is_as_recorded, md5_of
 from physicnet.mirror import lineage_tags
-from physicnet.tracking import PARENT, REPLAYED, HistoryError, Store, flatten, one_line, process_tags
+from physicnet.recorded import Recorded, ReplayError, check_files, recorded_stages
+from physicnet.tracking import executions, holdings
+from physicnet.tracking.executions import REPLAYED, SECONDS, process_tags
+from physicnet.tracking.holdings import flatten
+from physicnet.tracking.store import PARENT, HistoryError, Store, one_line
 
 if TYPE_CHECKING:
-    from physicnet.tracking import Run
+    from physicnet.tracking.store import Run
 
+PIPELINE = ["dvc.yaml", "params.yaml"]
 COMPLETED = "physicnet.completed"  # tag: when what the mirror could not deliver was brought from the files
-REMEDY = "dvc checkout brings outputs from DVC's cache, dvc repro makes them anew"
-
-
-class ReplayError(ValueError):
-    """The runs of dvc.lock cannot be replayed, or not all of them; the message names what is wrong and the remedy."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A stage as dvc.lock has it: its entry, the paths of its command by option, the parameters that it read."""
-
-    entry: StageEntry
-    paths: dict[str, Path]
-    sections: dict[str, Section]
 
 
 @dataclass
@@ -112,68 +101,6 @@ def replay(root: Path, console: Console) -> None:
         )
 
 
-def recorded_stages(root: Path) -> dict[str, Recorded]:
-    """The stages of dvc.lock that have a run, in the order of dvc.yaml.
-
-    Raises:
-        ReplayError: if there is none, or if its command or parameters are not such as this version takes.
-    """
-    entries = recorded_entries(root)
-    names = [name for name in declared_stages(root) if name in entries and name in contents.CONTENTS]
-    if not names:
-        raise ReplayError(
-            f"{root / 'dvc.lock'} is missing or has none of the stages of dvc.yaml: nothing that ran here is known. "
-            "Change to the folder of dvc.lock, or run dvc repro"
-        )
-    return {name: Recorded(entries[name], _paths(entries[name]), _sections(entries[name])) for name in names}
-
-
-def check_files(root: Path, stages: Mapping[str, Recorded]) -> None:
-    """Hold all outputs to their hashes in dvc.lock, and the data that stages read to the outputs of those before.
-
-    Raises:
-        ReplayError: naming the first that differs or is missing.
-    """
-    made = {path: md5 for recorded in stages.values() for path, md5 in recorded.entry.outs.items()}
-    for path, md5 in made.items():
-        if not (root / path).exists():
-            raise ReplayError(f"{path} is missing, so that its run cannot be replayed: {REMEDY}")
-        if md5_of(root / path) != md5:
-            raise ReplayError(f"{path} is not the one of dvc.lock, so that its run cannot be replayed: {REMEDY}")
-    for name, recorded in stages.items():
-        for path, md5 in recorded.entry.data.items():
-            if made.get(path, md5) != md5:
-                raise ReplayError(
-                    f"{name} has read another {path} than dvc.lock has now: dvc repro brings it up to date"
-                )
-
-
-def _paths(entry: StageEntry) -> dict[str, Path]:
-    words = shlex.split(entry.command)
-    options = words[words.index(entry.name) + 1 :] if entry.name in words else []
-    paths = {option.removeprefix("--"): Path(path) for option, path in zip(options[::2], options[1::2], strict=False)}
-    needed = contents.CONTENTS[entry.name].options
-    if not needed <= paths.keys():
-        missing = ", ".join(f"--{option}" for option in sorted(needed - paths.keys()))
-        raise ReplayError(
-            f"The command of {entry.name} in dvc.lock, {entry.command!r}, does not name {missing}: it is not of this "
-            "version. Check out the commit that it is of, or run dvc repro"
-        )
-    return paths
-
-
-def _sections(entry: StageEntry) -> dict[str, Section]:
-    """Parsed as a stage parses them, so that the values are the same."""
-    try:
-        kinds = {name: Params.model_fields[name].annotation for name in entry.params}
-        return {name: kind.model_validate(entry.params[name]) for name, kind in kinds.items()}  # type: ignore[union-attr]
-    except (KeyError, ValidationError) as error:
-        raise ReplayError(
-            f"The parameters of {entry.name} in dvc.lock are not of this version: {one_line(error)}. Check out the "
-            "commit that they are of, or run dvc repro"
-        ) from error
-
-
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
     """Two replays at once would make runs twice."""
@@ -206,11 +133,11 @@ def _prepare(store: Store, stages: Mapping[str, Recorded]) -> "tuple[dict[str, R
     Raises:
         ReplayError: if one of them runs.
     """
-    store.close_abandoned()
-    found = {name: store.maker(recorded.entry) for name, recorded in stages.items()}
+    executions.close_abandoned(store)
+    found = {name: executions.maker(store, recorded.entry) for name, recorded in stages.items()}
     execution = _execution(store, stages, found)
     for run in [*found.values(), execution]:
-        if run is not None and store.is_running(run):
+        if run is not None and executions.is_running(run):
             raise ReplayError(f"{run.info.run_name}, run {run.info.run_id}, goes on at this moment: wait for its end")
     return found, execution
 
@@ -218,7 +145,8 @@ def _prepare(store: Store, stages: Mapping[str, Recorded]) -> "tuple[dict[str, R
 def _execution(store: Store, stages: Mapping[str, Recorded], found: "Mapping[str, Run | None]") -> "Run | None":
     """The execution that all stages are linked to, else the one that was interrupted."""
     linked = store.find({f"dvc.{name}.key": recorded.entry.key for name, recorded in stages.items()})
-    return linked or store.find(_identity(store)) or _interrupted(store, stages, found)
+    known = linked or store.find(_identity(store))
+    return known or _interrupted(store, stages, found) or _interrupted_at_once(store, stages)
 
 
 def _interrupted(store: Store, stages: Mapping[str, Recorded], found: "Mapping[str, Run | None]") -> "Run | None":
@@ -227,13 +155,36 @@ def _interrupted(store: Store, stages: Mapping[str, Recorded], found: "Mapping[s
     keys = {recorded.entry.key for recorded in stages.values()}
     with suppress(IndexError, KeyError, HistoryError):
         parent = store.run(known[-1].data.tags[PARENT])
-        has_ended = any(re.fullmatch(r"dvc\..+\.key", tag) for tag in parent.data.tags)
         children = store.children(parent.info.run_id)
-        if not has_ended and all(
+        if not _has_results(parent) and all(
             child.data.tags.get("dvc.key") in keys and child.info.status != "FAILED" for child in children
         ):
             return parent
     return None
+
+
+def _interrupted_at_once(store: Store, stages: Mapping[str, Recorded]) -> "Run | None":
+    """The latest execution, if it came to no stage and is of the code and parameters that are here."""
+    latest = store.find_execution()
+    if latest is None or _has_results(latest) or store.children(latest.info.run_id):
+        return None
+    params, known = _params(stages), latest.data.params
+    git = {name: value for name, value in latest.data.tags.items() if name.startswith("git.")}
+    is_of_these = all(known.get(name, str(value)) == str(value) for name, value in params.items())
+    return latest if is_of_these and _is_same(store, stages) and git == git_state(store.root, PIPELINE) else None
+
+
+def _has_results(execution: "Run") -> bool:
+    return any(re.fullmatch(r"dvc\..+\.key", tag) for tag in execution.data.tags)
+
+
+def _is_same(store: Store, stages: Mapping[str, Recorded]) -> bool:
+    return all(is_as_recorded(store.root, recorded.entry) for recorded in stages.values())
+
+
+def _params(stages: Mapping[str, Recorded]) -> dict[str, Any]:
+    sections = {name: part.model_dump() for recorded in stages.values() for name, part in recorded.sections.items()}
+    return flatten(sections, ".")
 
 
 def _identity(store: Store) -> dict[str, str]:
@@ -242,17 +193,21 @@ def _identity(store: Store) -> dict[str, str]:
 
 def _new_execution(store: Store, stages: Mapping[str, Recorded]) -> str:
     """Make the execution; its environment is not known, and its code only if that is still here."""
-    is_same = all(is_as_recorded(store.root, recorded.entry) for recorded in stages.values())
-    git = git_state(store.root, ["dvc.yaml", "params.yaml"]) if is_same else {}
+    git = git_state(store.root, PIPELINE) if _is_same(store, stages) else {}
     tags = {REPLAYED: _now(), **process_tags(psutil.Process()), **git}
     name = f"replayed {git.get('git.commit', '')[:7]}".strip()
-    run_id = store.find_or_create(_identity(store), name, tags)
-    sections = {name: part.model_dump() for recorded in stages.values() for name, part in recorded.sections.items()}
-    store.log_params(run_id, flatten(sections, "."))
-    if is_same:
-        for text in ("dvc.yaml", "params.yaml"):
-            store.keep_text(run_id, text)
-    return run_id
+    return store.find_or_create(_identity(store), name, tags)
+
+
+def _log_beginning(store: Store, stages: Mapping[str, Recorded], run_id: str) -> bool:
+    """Log the parameters of an execution that was lost before it had them, and the pipeline if it is still that one."""
+    params = _params(stages)
+    if params.keys() <= store.client.get_run(run_id).data.params.keys():
+        return False
+    if _is_same(store, stages):
+        for text in PIPELINE:
+            holdings.keep_text(store, run_id, text)
+    return holdings.log_params(store, run_id, params)
 
 
 def _complete(
@@ -280,14 +235,16 @@ def _deliveries(run: ReplayedRun) -> Iterator[contents.Delivery]:
     history = contents.CONTENTS[run.stage].history
     if history is not None:
         epochs, now = contents.read_epochs(run.paths[history]), int(time.time() * 1000)
-        yield "the epochs", lambda: run.store.add_metrics(run.run_id, epochs, now)
+        yield "the epochs", lambda: holdings.add_metrics(run.store, run.run_id, epochs, now)
     yield from contents.outputs(run)
 
 
 def _end(run: ReplayedRun, *, is_completed: bool) -> bool:
-    """End a run whose outputs are in dvc.lock, however its process ended."""
+    """End a run whose outputs are in dvc.lock, however its process ended; how long the rest took is not known then."""
     known = run.store.client.get_run(run.run_id)
     is_open = known.info.status != "FINISHED"
+    if is_open and SECONDS in known.data.tags:
+        run.store.client.delete_tag(run.run_id, SECONDS)
     if is_open:
         run.store.end(run.run_id, "FINISHED")
     if (is_open or is_completed) and REPLAYED not in known.data.tags:
@@ -313,19 +270,20 @@ def _run(store: Store, recorded: Recorded, found: "Run | None", parent_id: str) 
 
 
 def _conclude(store: Store, stages: Mapping[str, Recorded], parent_id: str, attempts: Attempts) -> str:
-    """Link the execution to its stages, and end it as they ended; return what was done."""
+    """Complete the execution, link it to its stages, and end it as they ended; return what was done."""
     entries = {name: recorded.entry for name, recorded in stages.items()}
     before = len(attempts.lacking)
 
     def end() -> bool:
-        status = store.outcome(parent_id) if store.children(parent_id) else "FINISHED"
+        status = executions.outcome(store, parent_id) if store.children(parent_id) else "FINISHED"
         if store.client.get_run(parent_id).info.status in {status, "FINISHED"}:
             return False
         store.end(parent_id, status)
         return True
 
     sent = [
-        attempts.deliver("the links of the execution", lambda: store.link_stages(parent_id, entries)),
+        attempts.deliver("the parameters of the execution", lambda: _log_beginning(store, stages, parent_id)),
+        attempts.deliver("the links of the execution", lambda: executions.link_stages(store, parent_id, entries)),
         attempts.deliver("the end of the execution", end),
     ]
     if len(attempts.lacking) > before:

@@ -31,7 +31,9 @@ from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
 from physicnet.fields import DataError, Field, time_differences
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
-from physicnet.tracking import CHALLENGER, SHA256, Store
+from physicnet.tracking import registered
+from physicnet.tracking.registered import CHALLENGER, SHA256
+from physicnet.tracking.store import Store
 
 # What this module imports, directly or not, and MLflow.
 REQUIRED = (
@@ -42,9 +44,7 @@ REQUIRED = (
     "jaxtyping",
     "mlflow",
     "numpy",
-    "pillow",
     "physicnet",
-    "psutil",
     "pydantic",
     "pyyaml",
     "safetensors",
@@ -76,7 +76,8 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
     """
     served = Served(checkpoint, machine, record.units)
     example = served.example(record)
-    return store.log_model(
+    return registered.log_model(
+        store,
         run_id,
         checkpoint,
         loader=__name__,
@@ -91,19 +92,19 @@ def log(store: Store, run_id: str, checkpoint: Path, record: Field, machine: Mac
 def offer(
     store: Store, run_id: str, checkpoint: Path, record: Field, machine: MachineConfig, *, is_challenger: bool
 ) -> bool:
-    """Log a checkpoint to a run (see `log`) and register it, once; say whether that, or the alias, was lacking.
+    """Log a checkpoint to a run (see `log`) and register it, once; say whether any of it was lacking.
 
     It becomes the challenger if `is_challenger`, and if the registered model has none.
     """
-    known = store.version_of(run_id)
+    known = registered.version_of(store, run_id)
     if known is None:
         log(store, run_id, checkpoint, record, machine)
-    version, holder = known or store.register(run_id), store.holder(CHALLENGER)
-    store.tag_version(version, {SHA256: content_hash(checkpoint)})
+    version, holder = known or registered.register(store, run_id), registered.holder(store, CHALLENGER)
+    is_tagged = registered.tag_version(store, version, {SHA256: content_hash(checkpoint)})
     is_named = holder != version and (is_challenger or holder is None)
     if is_named:
-        store.name_version(CHALLENGER, version)
-    return known is None or is_named
+        registered.name_version(store, CHALLENGER, version)
+    return known is None or is_tagged or is_named
 
 
 def requirements() -> list[str]:

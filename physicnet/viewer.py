@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import psutil
 
 from physicnet.process import GRACE
-from physicnet.tracking import Store
+from physicnet.tracking import executions
+from physicnet.tracking.store import Store
 
 HOST = "127.0.0.1"
 STDERR = 2  # where the server's own words go
@@ -48,7 +49,7 @@ def view(store: Store, port: int, *, in_browser: bool) -> None:
 def serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run the server, and end it with all that it started."""
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # halves the memory
-    server = subprocess.Popen([sys.executable, *store.server_command(port)], env=environment, stdout=STDERR)
+    server = subprocess.Popen([sys.executable, *server_command(store, port)], env=environment, stdout=STDERR)
     try:
         yield server
     finally:
@@ -60,6 +61,13 @@ def serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
         for process in psutil.wait_procs(family, timeout=GRACE)[1]:
             process.kill()
         server.wait()
+
+
+def server_command(store: Store, port: int) -> list[str]:
+    """Arguments of Python that serve the user interface of a store on this machine alone."""
+    executions.close_abandoned(store)
+    where = ["--backend-store-uri", store.uri, "--host", HOST, "--port", str(port)]
+    return ["-m", "mlflow", "server", *where, "--workers", "1"]
 
 
 def _runs(server: subprocess.Popen[bytes]) -> bool:

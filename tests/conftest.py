@@ -31,8 +31,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("dvc.yaml", "dvc.lock"):
         (root / name).write_text("stages: {}\n")
     program = (
-        "import psutil, pathlib; from physicnet.tracking import Store;"
-        f"print(Store(pathlib.Path.cwd()).open_execution(psutil.Process({os.getpid()}), 'tests'))"
+        "import psutil, pathlib; from physicnet.tracking import executions, store;"
+        f"print(executions.open_execution(store.Store(pathlib.Path.cwd()), psutil.Process({os.getpid()}), 'tests'))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, "-c", program]

@@ -14,7 +14,8 @@ from physicnet import cli
 from physicnet.config import ConfigError
 from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 from physicnet.mirror import StageMirror
-from physicnet.tracking import Store
+from physicnet.tracking import holdings
+from physicnet.tracking.store import Store
 
 HEAVY = ("torch", "mlflow", "xarray", "pandas", "dask", "zarr", "netCDF4", "matplotlib", "skimage", "pydantic", "dvc")
 Run = Callable[..., None]
@@ -174,7 +175,7 @@ def two_tests(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for factor in (1.0, 0.25):
         origins_table(factor).to_csv(tmp_path / "origins.csv", index=False)
         ids.append(store.find_or_create({"physicnet.child": f"cli {factor}"}, "evaluate", {"dvc.stage": "evaluate"}))
-        store.keep(ids[-1], tmp_path / "origins.csv")
+        holdings.keep(store, ids[-1], tmp_path / "origins.csv")
     return ids
 
 
@@ -213,7 +214,7 @@ def test_an_unknown_run_is_one_message(words: tuple[str, ...], run: Run, capsys:
 def test_without_a_registered_model_nothing_is_promoted_or_taken_back(
     command: str, said: str, run: Run, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("physicnet.tracking.REGISTERED", "nothing")
+    monkeypatch.setattr("physicnet.tracking.registered.REGISTERED", "nothing")
     with pytest.raises(SystemExit) as ending:
         run(command)
     assert ending.value.code == 1

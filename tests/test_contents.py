@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from workspaces import HISTORY, SCORES, paths_of
 
-from physicnet.contents import CONTENTS, read_epochs, read_means, read_scores
+from physicnet.contents import CONTENTS, read_epochs, read_means, read_pictures, read_scores
 
 
 @pytest.mark.parametrize("stage", CONTENTS)
@@ -34,4 +34,15 @@ def test_epochs_are_steps_and_what_is_not_finite_stays_so(tmp_path: Path) -> Non
     assert [(value, step) for name, value, step in metrics if name.endswith("perplexity")] == [
         (pytest.approx(float("nan"), nan_ok=True), 1),
         (2.0, 2),
+    ]
+
+
+def test_pictures_are_series_of_a_variable_by_their_minutes(tmp_path: Path) -> None:
+    for name in ("rain/lead_000.png", "rain/lead_015.png", "wind/lead_060.png", "rain/other.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert read_pictures(tmp_path) == [
+        ("forecast/rain", 0, tmp_path / "rain" / "lead_000.png"),
+        ("forecast/rain", 15, tmp_path / "rain" / "lead_015.png"),
+        ("forecast/wind", 60, tmp_path / "wind" / "lead_060.png"),
     ]

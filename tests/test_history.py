@@ -11,7 +11,9 @@ from tested import TIMES, origins_table
 from physicnet.config import load_params
 from physicnet.fields import DataError
 from physicnet.history import compare, explain
-from physicnet.tracking import REPLAYED, HistoryError, Store
+from physicnet.tracking import holdings
+from physicnet.tracking.executions import REPLAYED, RESUMED, SECONDS
+from physicnet.tracking.store import HistoryError, Store
 
 COMMIT = "0123456789" * 4
 
@@ -30,7 +32,7 @@ class Runs:
         name = f"{self.folder.name} {self.count}"
         tags = {"git.commit": COMMIT, "git.dirty": "true" if self.count > 1 else "false"}
         execution = self.store.find_or_create({"physicnet.execution": name}, name, tags)
-        self.store.log_params(execution, {"crops.seed": "7", "train.losses.squared": "3.0"} | params)
+        holdings.log_params(self.store, execution, {"crops.seed": "7", "train.losses.squared": "3.0"} | params)
         stages = {"crops": crops or name} | ({"evaluate": name} if origins is not None else {})
         for stage, key in stages.items():
             made = self.store.find({"dvc.stage": stage, "dvc.key": key})
@@ -52,7 +54,7 @@ class Runs:
     def keep(self, run_id: str, origins: pd.DataFrame | None) -> None:
         assert origins is not None
         origins.to_csv(self.folder / "origins.csv", index=False)
-        self.store.keep(run_id, self.folder / "origins.csv")
+        holdings.keep(self.store, run_id, self.folder / "origins.csv")
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_an_evaluation_and_a_training_bring_the_settings_of_their_execution(runs
     one, other = runs.execution(origins_table()), runs.execution(**{"crops.seed": "8"})
     evaluation = runs.store.client.get_run(one).data.tags["dvc.evaluate.run"]
     training = runs.stage("train", other)
-    runs.store.log_params(training, {"train.epochs": "5"})
+    holdings.log_params(runs.store, training, {"train.epochs": "5"})
     runs.keep(training, origins_table(4.0))
     text = compared(runs, evaluation, training)
     assert f"B  train {training[:8]}" in text
@@ -110,7 +112,7 @@ def test_an_execution_whose_evaluation_was_unchanged_is_compared_by_the_earlier_
 def test_settings_are_those_of_the_training_whose_model_was_tested(runs: Runs) -> None:
     one, other = runs.execution(origins_table(), rate="1"), runs.execution(origins_table(0.25), rate="2")
     training = runs.stage("train", one)
-    runs.store.log_params(training, {"rate": "3"})
+    holdings.log_params(runs.store, training, {"rate": "3"})
     runs.store.client.set_tag(other, "dvc.train.run", training)
     row = next(line for line in compared(runs, one, other).splitlines() if line.startswith("│ rate"))
     assert [cell.strip() for cell in row.split("│")[1:4]] == ["rate", "1", "3"]
@@ -206,6 +208,22 @@ def test_what_was_replayed_tells_no_time_of_its_own(runs: Runs, console: Console
     assert "  status     FINISHED, replayed from files 20" in text
     assert "  git        unknown: the code has changed\n" in text
     assert "  crops      unchanged: replayed from files 20" in text
+
+
+def test_how_long_a_stage_took_is_said_with_its_parts(runs: Runs, console: Console) -> None:
+    execution = runs.execution(origins_table())
+    tags = runs.store.client.get_run(execution).data.tags
+    runs.store.client.set_tag(tags["dvc.crops.run"], SECONDS, "7.5")
+    runs.store.client.set_tag(tags["dvc.evaluate.run"], SECONDS, "20.0")
+    runs.store.client.set_tag(tags["dvc.evaluate.run"], RESUMED, "1")
+    explain(runs.store, execution, console)
+    took = [line.split(maxsplit=1)[1] for line in said(console).splitlines() if line.split()[:1] == ["took"]]
+    assert took == ["7.5 s", "20.0 s in 2 parts"]
+    runs.store.client.delete_tag(tags["dvc.crops.run"], SECONDS)
+    runs.store.client.update_run(tags["dvc.evaluate.run"], "RUNNING")
+    explain(runs.store, execution, console)
+    took = [line.split(maxsplit=1)[1] for line in said(console).splitlines() if line.split()[:1] == ["took"]]
+    assert took[-2:] == ["not known", "20.0 s in 2 parts so far"]
 
 
 def test_a_run_that_was_resumed_has_no_end(runs: Runs, console: Console) -> None:

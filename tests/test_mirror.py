@@ -17,7 +17,10 @@ from physicnet.config import ClipConfig, MachineConfig
 from physicnet.lineage import md5_of
 from physicnet.mirror import Queue, mirrored
 from physicnet.story import results_summary
-from physicnet.tracking import NOTE, PARENT_VARIABLE, RULE, Store
+from physicnet.tracking import executions
+from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.tracking.holdings import NOTE, RULE
+from physicnet.tracking.store import Store
 
 CLIP = ClipConfig(frames_in=4, frames_out=12)
 MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=3, cache_mib=1, tile_cells=100)
@@ -190,7 +193,7 @@ def test_a_run_is_linked_to_the_run_that_made_its_input(store: Store, tmp_path: 
         made.show()
     run_id = store.find_or_create({"physicnet.child": "uses"}, "train", {})
     path = str(tmp_path / "codebook")
-    store.link_inputs(run_id, {path: md5_of(tmp_path / "codebook"), "unknown": "0"})
+    executions.link_inputs(store, run_id, {path: md5_of(tmp_path / "codebook"), "unknown": "0"})
     tags = store.client.get_run(run_id).data.tags
     assert tags[f"dvc.dep.{path}.run"] == made.run_id
     assert "dvc.dep.unknown.run" not in tags

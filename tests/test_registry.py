@@ -21,7 +21,9 @@ from physicnet.evaluation.retest import retest
 from physicnet.fields import DataError, Field
 from physicnet.model.build import build
 from physicnet.normalization import Normalizer
-from physicnet.tracking import CHALLENGER, CHAMPION, FORMER, SHA256, HistoryError, Store
+from physicnet.tracking import holdings, registered
+from physicnet.tracking.registered import CHALLENGER, CHAMPION, FORMER, SHA256
+from physicnet.tracking.store import HistoryError, Store
 
 data = training.conftest.data  # the fixture
 COMMAND = (
@@ -95,11 +97,11 @@ class Workspace:
         Field(record.assign_coords(time=times)).save(self.root / "data" / "fields.zarr")
 
     def champion(self) -> str | None:
-        version = self.store.version(CHAMPION)
+        version = registered.version(self.store, CHAMPION)
         return None if version is None else str(version.version)
 
     def tag(self, alias: str, name: str) -> str | None:
-        version = self.store.version(alias)
+        version = registered.version(self.store, alias)
         assert version is not None
         return version.tags.get(f"promotion.{name}")
 
@@ -107,7 +109,7 @@ class Workspace:
 @pytest.fixture
 def workspace(repository: Path, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("physicnet.tracking.REGISTERED", f"physicnet {tmp_path.name}")
+    monkeypatch.setattr("physicnet.tracking.registered.REGISTERED", f"physicnet {tmp_path.name}")
     shutil.copytree(data.normalized.parent, tmp_path / "data")
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"evaluate": {"cmd": COMMAND}}}))
     store = Store(repository)
@@ -152,7 +154,7 @@ def test_a_worse_challenger_is_kept_and_the_decision_is_the_same_when_repeated(w
     assert workspace.said.splitlines()[-2].startswith("Not promoted: version 1 stays the champion; version 2 does not")
     assert workspace.tag(CHALLENGER, "decision") == "kept"
     assert workspace.tag(CHALLENGER, "compared_with") == "1"
-    version = workspace.store.version(CHALLENGER)
+    version = registered.version(workspace.store, CHALLENGER)
     assert version is not None
     assert "**Not met.** RMSE over all leads is" in version.description
     workspace.promote()
@@ -203,7 +205,7 @@ def test_the_champions_checkpoint_can_be_copied_and_where_there_is_none_nothing_
     assert not target.exists()
     workspace.promote()
     workspace.offer(0.3)
-    version = workspace.store.version(CHAMPION)
+    version = registered.version(workspace.store, CHAMPION)
     assert version is not None
     assert registry.copy_champion(workspace.store, target) == content_hash(target) == version.tags[SHA256]
 
@@ -229,7 +231,7 @@ def test_results_and_tables_of_the_same_test_are_not_made_again(
             (workspace.root / folder).mkdir(exist_ok=True)
         shutil.copy(model, workspace.root / "models")
         table.to_csv(workspace.root / "results" / "origins.csv", index=False, float_format="%.6g")
-        workspace.store.keep(run_id, workspace.root / "results" / "origins.csv")
+        holdings.keep(workspace.store, run_id, workspace.root / "results" / "origins.csv")
         with monkeypatch.context() as patch:
             patch.setattr(registry, "holds_outputs", lambda *_: True)
             patch.setattr(registry, "retest", None)
@@ -237,7 +239,7 @@ def test_results_and_tables_of_the_same_test_are_not_made_again(
     kept = workspace.report
     assert kept["challenger"]["test"] == "results/origins.csv"
     assert kept["champion"]["test"] == "origins.csv of its run"
-    workspace.store.name_version(CHAMPION, "1")
+    registered.name_version(workspace.store, CHAMPION, "1")
     (artifacts(workspace, kept["champion"]["run_id"]) / "origins.csv").unlink()
     workspace.promote()
     assert workspace.report["champion"]["test"] == workspace.report["challenger"]["test"] == "tested anew"
@@ -247,7 +249,7 @@ def test_results_and_tables_of_the_same_test_are_not_made_again(
 def test_a_table_of_other_test_data_is_made_again(workspace: Workspace) -> None:
     run_id = workspace.offer(0.3)
     (workspace.root / "origins.csv").write_text("of,another\ntest,1\n")
-    workspace.store.keep(run_id, workspace.root / "origins.csv")
+    holdings.keep(workspace.store, run_id, workspace.root / "origins.csv")
     workspace.promote()
     workspace.offer(0.0)
     workspace.promote()
@@ -292,7 +294,7 @@ def test_another_checkpoint_than_was_registered_is_refused_with_both_hashes(work
 
 def test_a_version_without_a_hash_is_refused(workspace: Workspace) -> None:
     run_id = workspace.offer(0.0)
-    version = workspace.store.version(CHALLENGER)
+    version = registered.version(workspace.store, CHALLENGER)
     assert version is not None
     workspace.store.client.delete_model_version_tag(version.name, version.version, SHA256)
     message = rf"Version 1 \(challenger\) does not tell the hash of its checkpoint .* of its run, {run_id}; dvc repro"
@@ -330,7 +332,7 @@ def test_former_champions_that_were_deleted_are_passed_over(workspace: Workspace
     for shaken in (0.3, 0.05, 0.0):
         workspace.offer(shaken)
         workspace.promote()
-    version = workspace.store.version(CHAMPION)
+    version = registered.version(workspace.store, CHAMPION)
     assert version is not None
     workspace.store.client.delete_model_version(version.name, "2")
     workspace.rollback()
@@ -341,5 +343,5 @@ def test_former_champions_that_were_deleted_are_passed_over(workspace: Workspace
 def test_a_folder_without_a_store_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(HistoryError, match="mlflow holds no runs: change to the folder of params.yaml"):
-        Store(tmp_path).version(CHAMPION)
+        registered.version(Store(tmp_path), CHAMPION)
     assert not (tmp_path / "mlflow").exists()

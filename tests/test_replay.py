@@ -6,21 +6,25 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 import yaml
 from filelock import FileLock
+from mirrored_runs import artifacts, everything, lose_all, said
+from PIL import Image
 from rich.console import Console
-from workspaces import HISTORY, paths_of, sections_of, write_lock, write_workspace
+from workspaces import paths_of, sections_of, write_lock, write_workspace
 
 from physicnet import cli, replay
 from physicnet.config import load_params
 from physicnet.contents import CONTENTS, read_epochs
 from physicnet.mirror import StageMirror, mirrored
-from physicnet.tracking import CHALLENGER, LEFT, PARENT, PARENT_VARIABLE, REGISTERED, REPLAYED, RESUMED, Store
-
-OWN = {PARENT, REPLAYED, "physicnet.device", "physicnet.child", "physicnet.process", "physicnet.host"}  # of each run
+from physicnet.recorded import ReplayError
+from physicnet.tracking import executions, holdings, registered
+from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED, SECONDS, process_tags
+from physicnet.tracking.registered import CHALLENGER, REGISTERED
+from physicnet.tracking.store import PARENT, Store
 
 
 @pytest.fixture(scope="module")
@@ -81,57 +85,6 @@ def work(monkeypatch: pytest.MonkeyPatch, *stages: str, lost_after: int | None =
     return mirror
 
 
-def lose_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on no process that has a run is alive."""
-    monkeypatch.setattr("physicnet.tracking._is_running", lambda _: False)
-
-
-def said(root: Path, capsys: pytest.CaptureFixture) -> dict[str, list[str]]:
-    """Replay, and return what the screen says of each stage: what was done and the run."""
-    capsys.readouterr()
-    replay.replay(root, Console(width=20))
-    lines = capsys.readouterr().out.splitlines()
-    return {line.split()[0]: [line[11:28].strip(), line.split()[-1]] for line in lines}
-
-
-def artifacts(store: Store, run_id: str, folder: str | None = None) -> list[str]:
-    found: list[str] = []
-    for file in store.client.list_artifacts(run_id, folder):
-        found += artifacts(store, run_id, file.path) if file.is_dir else [file.path.split("+timestamp")[0]]
-    return sorted(found)
-
-
-def told(store: Store, run: Any) -> dict[str, Any]:
-    """What a run holds beside times, processes and links."""
-    is_given = re.compile(r"system/|samples_per_second").match
-    tags = {name: value for name, value in run.data.tags.items() if name not in OWN and not name.endswith(".run")}
-    points = {name: store.client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-    return {
-        "status": run.info.status,
-        "params": run.data.params,
-        "tags": tags,
-        "inputs": [(given.dataset.name, given.dataset.digest) for given in run.inputs.dataset_inputs],
-        "points": {
-            name: [
-                (point.step, pytest.approx(point.value, nan_ok=True)) for point in sorted(part, key=lambda p: p.step)
-            ]
-            for name, part in points.items()
-            if not is_given(name)
-        },
-        "artifacts": [name for name in artifacts(store, run.info.run_id) if name != "environment.txt"],
-    }
-
-
-def everything(store: Store) -> dict[str, dict[str, Any]]:
-    """What all runs hold, by stage: there is one run of each."""
-    runs = store.client.search_runs([store.experiment_id])
-    by_stage = {run.data.tags.get("dvc.stage", "execution"): told(store, run) for run in runs}
-    assert len(by_stage) == len(runs)
-    for name in ("mlflow.runName", "physicnet.execution"):
-        by_stage["execution"]["tags"].pop(name, None)
-    return by_stage
-
-
 def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_second_one_changes_nothing(
     fresh: Callable[[], Store], workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -144,7 +97,7 @@ def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_sec
     first = said(workspace, capsys)
     assert {what for what, _ in first.values()} == {"replayed"}
     assert everything(replayed) == expected
-    assert replayed.holder(CHALLENGER) == "1"
+    assert registered.holder(replayed, CHALLENGER) == "1"
     second = said(workspace, capsys)
     assert {what for what, _ in second.values()} == {"complete already"}
     assert {name: run_id for name, (_, run_id) in second.items()} == {
@@ -153,6 +106,7 @@ def test_a_replay_into_an_empty_store_gives_what_the_live_mirror_gives_and_a_sec
     assert everything(replayed) == expected
     tags = replayed.run(first["train"][1]).data.tags
     assert REPLAYED in tags
+    assert SECONDS not in tags
     assert tags["dvc.dep.models/codebook.safetensors.run"] == first["codebook"][1]
     assert replayed.run(first["execution"][1]).data.tags["dvc.train.run"] == first["train"][1]
 
@@ -172,8 +126,41 @@ def test_a_stage_whose_server_died_is_completed_under_its_own_run(
     assert [step for step, _ in held["train"]["points"]["loss"]] == [1, 2]
     assert held["train"]["status"] == held["execution"]["status"] == "FINISHED"
     assert replay.COMPLETED in held["train"]["tags"]
+    assert SECONDS not in store.run(own).data.tags  # the part before its server died is not how long it took
+    assert SECONDS in store.run(done["codebook"][1]).data.tags
     assert len(store.client.get_metric_history(own, "system/cpu_utilization_percentage")) == 1
     assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+
+
+def test_an_execution_that_lost_its_server_before_any_stage_is_the_one_that_is_completed(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    begun = store.find_or_create({"physicnet.execution": "begun"}, "begun", process_tags(psutil.Process()))
+    lose_all(monkeypatch)
+    assert said(workspace, capsys)["execution"] == ["completed", begun]
+    held = everything(store)["execution"]
+    assert held["status"] == "FINISHED"
+    assert held["params"]["crops.seed"]
+    assert {"dvc.lock.txt", "dvc.yaml.txt", "params.yaml.txt"} <= set(held["artifacts"])
+    assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+
+
+@pytest.mark.parametrize(("crops_seed", "git"), [("12345", {}), (None, {"git.commit": "f" * 40})])
+def test_an_execution_of_other_parameters_or_code_is_left_alone(
+    crops_seed: str | None,
+    git: dict[str, str],
+    store: Store,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    other = store.find_or_create({"physicnet.execution": "other"}, "other", git)
+    holdings.log_params(store, other, {"crops.seed": crops_seed} if crops_seed else {})
+    lose_all(monkeypatch)
+    what, run_id = said(workspace, capsys)["execution"]
+    assert what == "replayed"
+    assert run_id != other
+    assert store.children(other) == []
 
 
 def test_what_a_newer_evaluation_left_stays(
@@ -184,7 +171,7 @@ def test_what_a_newer_evaluation_left_stays(
     Path("models/model.safetensors").write_bytes(b"other weights")
     write_lock(workspace)
     assert said(workspace, capsys)["train"][0] == "replayed"  # the same inputs gave another model
-    assert store.holder(CHALLENGER) == "1"
+    assert registered.holder(store, CHALLENGER) == "1"
     assert len(store.client.search_model_versions(f"name = '{REGISTERED}'")) == 2
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["evaluate"]["seed"] += 1
@@ -194,6 +181,37 @@ def test_what_a_newer_evaluation_left_stays(
     trained = said(workspace, capsys)["train"][1]
     folder = store.client.download_artifacts(trained, "origins.csv", str(workspace.parent))
     assert Path(folder).read_bytes() == before[Path("results/origins.csv")]
+
+
+def test_a_later_evaluation_leaves_its_own_pictures_and_figures_on_the_run_of_the_training(
+    store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    training = work(monkeypatch, "train").run_id
+    first = work(monkeypatch, "evaluate").run_id
+    before = artifacts(store, first)
+    frames, figures = Path("results/frames/rain"), Path("results/figures")
+    Image.new("RGB", (30, 20), "red").save(frames / "lead_005.png")
+    (frames / "lead_010.png").rename(frames / "lead_015.png")
+    (figures / "flow.png").rename(figures / "other.png")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["evaluate"]["seed"] += 1
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    write_lock(workspace)
+    later = work(monkeypatch, "evaluate")
+    for run_id in (training, later.run_id):
+        kept = artifacts(store, run_id)
+        assert [name for name in kept if name.startswith("figures/")] == ["figures/other.png"]
+        assert [name for name in kept if name.startswith("images/")] == [
+            f"images/forecast~rain+step+{minutes}" for minutes in (15, 15, 5, 5)
+        ]
+    shown = store.client.list_artifacts(training, "images")
+    (picture,) = [file.path for file in shown if "+step+5+" in file.path and file.path.endswith(".png")]
+    with Image.open(store.client.download_artifacts(training, picture, str(workspace.parent))) as image:
+        assert image.getpixel((0, 0)) == (255, 0, 0)
+    assert artifacts(store, first) == before
+    assert said(workspace, capsys)["ingest"][0] == "replayed"
+    assert {what for what, _ in said(workspace, capsys).values()} == {"complete already"}
+    assert store.client.list_artifacts(training, "images") == shown
 
 
 def test_an_evaluation_that_was_the_latest_takes_the_alias(
@@ -206,9 +224,9 @@ def test_an_evaluation_that_was_the_latest_takes_the_alias(
     monkeypatch.setattr(StageMirror, "show", lambda _: None)
     work(monkeypatch, "evaluate")
     lose_all(monkeypatch)
-    assert store.holder(CHALLENGER) == "1"
+    assert registered.holder(store, CHALLENGER) == "1"
     assert said(workspace, capsys)["evaluate"][0] == "completed"
-    assert store.holder(CHALLENGER) == "2"
+    assert registered.holder(store, CHALLENGER) == "2"
 
 
 def test_a_failed_run_is_not_taken_for_the_one_that_made_the_files(
@@ -241,55 +259,9 @@ def test_the_commit_of_a_run_is_told_while_the_code_is_the_recorded_one(
 
 
 @pytest.mark.usefixtures("store")
-def test_no_lock_is_refused(workspace: Path) -> None:
-    (workspace / "dvc.lock").unlink()
-    with pytest.raises(replay.ReplayError, match=r"dvc\.lock is missing or has none of the stages .*dvc repro"):
-        replay.replay(workspace, Console())
-
-
-@pytest.mark.usefixtures("store")
-def test_a_missing_output_is_refused(workspace: Path) -> None:
-    (workspace / "data/crops.png").unlink()
-    with pytest.raises(replay.ReplayError, match=r"data/crops\.png is missing.*dvc checkout .*dvc repro"):
-        replay.replay(workspace, Console())
-
-
-@pytest.mark.usefixtures("store")
-def test_an_output_with_another_content_is_refused(workspace: Path) -> None:
-    (workspace / "models/training.csv").write_text(HISTORY + "3,0.1,0.1,1,1\n")
-    with pytest.raises(replay.ReplayError, match=r"models/training\.csv is not the one of dvc\.lock.*dvc checkout"):
-        replay.replay(workspace, Console())
-
-
-@pytest.mark.usefixtures("store")
-def test_a_stage_that_read_other_data_than_there_are_is_refused(workspace: Path) -> None:
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    for dep in lock["stages"]["train"]["deps"]:
-        dep["md5"] = "0" if dep["path"] == "data/crops.csv" else dep["md5"]
-    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
-    with pytest.raises(replay.ReplayError, match=r"train has read another data/crops\.csv than dvc\.lock has now"):
-        replay.replay(workspace, Console())
-
-
-def test_a_command_that_names_too_little_is_refused(workspace: Path) -> None:
-    Path("dvc.lock").write_text(Path("dvc.lock").read_text().replace("--figure", "--picture"))
-    with pytest.raises(replay.ReplayError, match=r"The command of crops in dvc\.lock, .* does not name --figure"):
-        replay.recorded_stages(workspace)
-
-
-@pytest.mark.parametrize(("section", "values"), [("clip", {"frames_in": "4"}), ("digest", {})])
-def test_parameters_of_another_version_are_refused(workspace: Path, section: str, values: dict) -> None:
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
-    lock["stages"]["crops"]["params"]["params.yaml"][section] = values
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    with pytest.raises(replay.ReplayError, match=r"The parameters of crops in dvc\.lock are not of this version"):
-        replay.recorded_stages(workspace)
-
-
-@pytest.mark.usefixtures("store")
 def test_a_run_that_goes_on_is_waited_for(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror = work(monkeypatch, "train", lost_after=1)
-    with pytest.raises(replay.ReplayError, match=f"train, run {mirror.run_id}, goes on at this moment: wait"):
+    with pytest.raises(ReplayError, match=f"train, run {mirror.run_id}, goes on at this moment: wait"):
         replay.replay(workspace, Console())
 
 
@@ -298,7 +270,7 @@ def test_two_replays_at_once_are_refused(workspace: Path) -> None:
     (workspace / ".physicnet").mkdir(exist_ok=True)
     with (
         FileLock(workspace / ".physicnet" / "replay.lock"),
-        pytest.raises(replay.ReplayError, match="Another physicnet mirror works in .*: wait for its end"),
+        pytest.raises(ReplayError, match="Another physicnet mirror works in .*: wait for its end"),
     ):
         replay.replay(workspace, Console())
 
@@ -321,15 +293,15 @@ def test_a_server_that_fails_before_anything_is_delivered_is_named(
     def broken(*_: object) -> None:
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(Store, "maker", broken)
-    with pytest.raises(replay.ReplayError, match=r"does not answer as it should, nothing was delivered: gone\. Run"):
+    monkeypatch.setattr(executions, "maker", broken)
+    with pytest.raises(ReplayError, match=r"does not answer as it should, nothing was delivered: gone\. Run"):
         replay.replay(workspace, Console())
 
 
 def test_what_could_not_be_delivered_is_named_and_delivered_by_the_next_replay(
     store: Store, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    add, create = Store.add_metrics, Store.find_or_create
+    add, create = holdings.add_metrics, Store.find_or_create
 
     def no_metrics(*_: object) -> bool:
         raise ConnectionError("gone\nfor good")
@@ -337,16 +309,14 @@ def test_what_could_not_be_delivered_is_named_and_delivered_by_the_next_replay(
     def no_crops(store: Store, identity: dict, name: str, tags: dict) -> str:
         return no_metrics() if name == "crops" else create(store, identity, name, tags)  # type: ignore[return-value]
 
-    monkeypatch.setattr(Store, "add_metrics", no_metrics)
+    monkeypatch.setattr(holdings, "add_metrics", no_metrics)
     monkeypatch.setattr(Store, "find_or_create", no_crops)
-    with pytest.raises(
-        replay.ReplayError, match=r"Not delivered .*: the run of crops with all.*, the epochs of codebook"
-    ):
+    with pytest.raises(ReplayError, match=r"Not delivered .*: the run of crops with all.*, the epochs of codebook"):
         replay.replay(workspace, Console())
     out = capsys.readouterr().out
     assert re.search(r"^crops +not replayed$", out, re.MULTILINE)
     assert re.search(r"^train +incomplete +[0-9a-f]{32}$", out, re.MULTILINE)
-    monkeypatch.setattr(Store, "add_metrics", add)
+    monkeypatch.setattr(holdings, "add_metrics", add)
     monkeypatch.setattr(Store, "find_or_create", create)
     done = said(workspace, capsys)
     assert [done[name][0] for name in ("ingest", "crops", "train")] == ["complete already", "replayed", "completed"]
@@ -357,6 +327,7 @@ KILLED = """
 import os, signal
 from pathlib import Path
 from physicnet.mirror import mirrored
+from mirrored_runs import artifacts, everything, lose_all, said
 from workspaces import paths_of
 with mirrored("crops", paths_of("crops")) as mirror:
     Path("killed").write_text(mirror.run_id)
@@ -386,3 +357,20 @@ def test_a_training_that_is_killed_twice_has_one_run(store: Store, monkeypatch: 
     assert work(monkeypatch, "train").run_id == first
     assert store.run(first).data.tags[RESUMED] == "2"
     assert store.run(first).info.status == "FINISHED"
+
+
+def test_a_run_tells_how_long_its_stage_worked_in_all_its_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, end = StageMirror.report, StageMirror.end
+
+    def report_after_an_hour(mirror: StageMirror, epoch: int, values: dict[str, float]) -> None:
+        mirror.begun -= 3600
+        report(mirror, epoch, values)
+
+    monkeypatch.setattr(StageMirror, "report", report_after_an_hour)
+    monkeypatch.setattr(StageMirror, "end", lambda *_: None)
+    run_id = work(monkeypatch, "train", lost_after=1).run_id  # killed an hour after its first epoch
+    assert 3600 <= float(store.run(run_id).data.tags[SECONDS]) < 3660
+    monkeypatch.setattr(StageMirror, "end", end)
+    lose_all(monkeypatch)
+    assert work(monkeypatch, "train").run_id == run_id
+    assert 3 * 3600 <= float(store.run(run_id).data.tags[SECONDS]) < 3 * 3660

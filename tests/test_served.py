@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import grimp
@@ -18,10 +17,11 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from serving import answers, free_port
 from training.conftest import CLIP, MACHINE, MODEL
 from waiting import wait_until
 
-from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
 from physicnet.data.spacing import spacing_of
 from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.fields import DataError, Field
@@ -29,8 +29,10 @@ from physicnet.model.build import build
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
 from physicnet.normalization import Normalizer, Standardization
-from physicnet.served import REQUIRED, Served, log
-from physicnet.tracking import Store
+from physicnet.served import REQUIRED, Served, log, offer
+from physicnet.tracking import registered
+from physicnet.tracking.registered import CHALLENGER, SHA256
+from physicnet.tracking.store import Store
 from physicnet.transforms import Decibel
 
 NORMALIZER = Normalizer((Standardization("rate", (Decibel(threshold=0.1, floor=-15.0),), mean=1.0, std=5.0),))
@@ -98,10 +100,8 @@ def model(folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def address(store: Store, run_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the champion is served, by a process that is started in an empty folder."""
-    store.client.set_registered_model_alias("physicnet", "champion", store.register(run_id))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    store.client.set_registered_model_alias("physicnet", "champion", registered.register(store, run_id))
+    port = free_port()
     command = ["-m", "mlflow", "models", "serve", "-m", "models:/physicnet@champion", "--env-manager", "local"]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     empty = tmp_path_factory.mktemp("empty")
@@ -115,19 +115,11 @@ def address(store: Store, run_id: str, tmp_path_factory: pytest.TempPathFactory)
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        assert wait_until(lambda: answers(address) or server.poll() is not None, 180)
+        assert wait_until(lambda: answers(address, "/ping") or server.poll() is not None, 180)
         assert server.poll() is None, (empty / "log.txt").read_text()
         yield address
     finally:
         stop(server)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urlopen(f"{address}/ping"):
-            return True
-    except URLError:
-        return False
 
 
 def stop(server: subprocess.Popen) -> None:
@@ -233,11 +225,24 @@ def test_the_server_says_what_is_wrong_with_a_request(address: str) -> None:
 
 
 def test_a_model_is_logged_and_registered_once(store: Store, run_id: str, checkpoint: Path, folder: Path) -> None:
-    number = store.register(run_id)
+    number = registered.register(store, run_id)
     assert log(store, run_id, checkpoint, observations(), MACHINE) == f"runs:/{run_id}/model"
-    assert store.register(run_id) == number
+    assert registered.register(store, run_id) == number
     files = {Path(file.path).name for file in store.client.list_artifacts(run_id, "model")}
     assert files == {file.name for file in folder.iterdir()}
+
+
+def test_a_version_that_lost_its_server_before_its_hash_gets_it(
+    store: Store, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("physicnet.tracking.registered.REGISTERED", tmp_path.name)
+    monkeypatch.setattr("physicnet.served.log", lambda *_: "")
+    run_id = store.find_or_create({"physicnet.child": tmp_path.name}, "train", {})
+    number = registered.register(store, run_id)
+    registered.name_version(store, CHALLENGER, number)
+    assert offer(store, run_id, checkpoint, observations(), MACHINE, is_challenger=True)
+    assert store.client.get_model_version(tmp_path.name, number).tags[SHA256] == content_hash(checkpoint)
+    assert not offer(store, run_id, checkpoint, observations(), MACHINE, is_challenger=True)
 
 
 def test_only_the_last_frames_of_a_request_count(model: Any) -> None:

@@ -3,23 +3,22 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from object_store import KEYS, client_of, object_store
 from rich.console import Console
+from serving import answers, free_port
 from waiting import wait_until
 from workspaces import write_workspace
 
 from physicnet import replay
-from physicnet.tracking import PARENT_VARIABLE, Store
+from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.tracking.store import Store
 
 BINARIES = next(
     (
@@ -30,12 +29,6 @@ BINARIES = next(
     None,
 )
 BUCKET = "runs"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -90,20 +83,12 @@ def server(database: str, objects: str, tmp_path_factory: pytest.TempPathFactory
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        assert wait_until(lambda: answers(address) or process.poll() is not None, 180)
+        assert wait_until(lambda: answers(address, "/health") or process.poll() is not None, 180)
         assert process.poll() is None, (folder / "log").read_text()
         yield address
     finally:
         os.killpg(process.pid, 15)
         process.wait(60)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urlopen(f"{address}/health"):
-            return True
-    except (URLError, OSError):
-        return False
 
 
 def test_the_runs_of_a_folder_go_to_the_database_and_their_files_to_the_objects_once(

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from serving import free_port
 from waiting import wait_until
 
 from physicnet import viewer
-from physicnet.tracking import Store
+from physicnet.tracking.store import Store
 from physicnet.viewer import ViewError, view
 
 ANSWERS_TWICE = """
@@ -30,9 +31,7 @@ sys.exit(7)
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
 
 
 def serve_by(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "server_command", lambda _, port: ["-c", program, str(port)])
+    monkeypatch.setattr(viewer, "server_command", lambda _, port: ["-c", program, str(port)])
 
 
 def test_the_page_is_opened_once_the_server_answers_and_its_end_is_told(
@@ -60,6 +59,13 @@ def test_the_page_is_opened_once_the_server_answers_and_its_end_is_told(
         view(store, port, in_browser=True)
     assert opened == [f"http://127.0.0.1:{port}/#/page"]
     assert f"All runs: http://127.0.0.1:{port}/#/page" in capsys.readouterr().out
+
+
+def test_the_view_is_served_on_this_machine_alone(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    command = viewer.server_command(Store(repository), 5001)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5001"
 
 
 def test_a_port_that_is_taken_is_refused_with_the_remedy(store: Store) -> None:
