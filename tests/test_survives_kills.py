@@ -1,0 +1,87 @@
+"""Each stage is killed at random moments, with its DVC or without, and run again: the outputs are those of no kill."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from tiny_project import environment, make_project, run
+from waiting import wait_until
+
+STAGES = ("ingest", "normalize", "crops", "codebook", "train", "evaluate")
+KILLS = 4  # of each stage
+SEED = 0
+VICTIMS = ("stage", "dvc", "both")
+
+
+def outputs(project: Path) -> dict[str, str]:
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+
+
+def stage_of(dvc: subprocess.Popen[bytes], stage: str) -> psutil.Process | None:
+    """The process of a stage, once its command has become one."""
+    for process in psutil.Process(dvc.pid).children(recursive=True):
+        words = process.cmdline() if process.is_running() else []
+        if len(words) > 2 and words[1].endswith("physicnet") and words[2] == stage:
+            return process
+    return None
+
+
+class Killer:
+    """Runs one stage of a project by force and kills it after a share of the time that it takes."""
+
+    def __init__(self, project: Path, seconds: dict[str, float]) -> None:
+        self.project = project
+        self.seconds = seconds
+
+    def strike(self, stage: str, share: float, victim: str) -> bool:
+        """Whether the stage was killed before its end."""
+        command = ["dvc", "repro", "--force", "--single-item", stage]
+        where = {"cwd": self.project, "env": environment(self.project)}
+        dvc = subprocess.Popen(command, **where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert wait_until(lambda: dvc.poll() is not None or stage_of(dvc, stage) is not None, seconds=60)
+        process = stage_of(dvc, stage) if dvc.poll() is None else None
+        if process is None:
+            return False
+        time.sleep(share * self.seconds[stage])
+        struck = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        for each in {"stage": [process], "dvc": [dvc], "both": [dvc, process]}[victim]:
+            each.send_signal(signal.SIGKILL) if each is dvc or struck else None
+        dvc.wait(60)
+        psutil.wait_procs([process], timeout=60)
+        return struck
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, float]]:
+    """The outputs, and the seconds that each stage takes with DVC around it."""
+    project = tmp_path_factory.mktemp("undisturbed")
+    make_project(project)
+    seconds = {}
+    for stage in STAGES:
+        begun = time.monotonic()
+        run(project, "dvc", "repro", "--single-item", stage)
+        seconds[stage] = time.monotonic() - begun
+    return outputs(project), seconds
+
+
+def test_stages_that_are_killed_and_run_again_give_the_same_outputs(
+    undisturbed: tuple[dict[str, str], dict[str, float]], tmp_path: Path
+) -> None:
+    expected, seconds = undisturbed
+    make_project(tmp_path)
+    rng, killer, killed = np.random.default_rng(SEED), Killer(tmp_path, seconds), dict.fromkeys(STAGES, 0)
+    for stage in STAGES:
+        while killed[stage] < KILLS:
+            killed[stage] += killer.strike(stage, rng.uniform(0, 0.8), str(rng.choice(VICTIMS)))
+        run(tmp_path, "dvc", "repro", "--force", "--single-item", stage)
+    print(f"killed {sum(killed.values())} times, seed {SEED}: {killed}")
+    assert outputs(tmp_path) == expected
+    assert "up to date" in run(tmp_path, "dvc", "status")
+    left = [path for path in tmp_path.rglob("*.partial*") if ".venv" not in path.parts]
+    assert left == []

@@ -1,0 +1,64 @@
+"""The project as a user has it, with a record so small that all six stages take a minute."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
+
+ROOT = Path(__file__).parent.parent
+FLOW = (2.5, -1.25)  # pixels per step
+RATE = {
+    "name": "rate",
+    "channel": None,
+    "units": "mm h-1",
+    "file_units": None,
+    "select": {},
+    "valid_min": 0.0,
+    "valid_max": None,
+}
+SMALL = {
+    "ingest": {"pattern": "*.nc", "variables": [RATE], "coarsen": 1},
+    "clip": {"frames_in": 3, "frames_out": 3},
+    "normalize": {
+        "gap": 2,
+        "transforms": {"rate": [{"kind": "decibel", "threshold": 0.01, "floor": -25.0}]},
+        "standardize": {"rate": "global"},
+    },
+    "crops": {"view": 48, "window": 16, "windows_per_clip": 2, "train_clips": 16},
+    "machine": {"num_threads": 1},
+    "model": {"channels": 8, "code_dim": 8, "num_codes": 16, "hidden": 8},
+    "codebook": {"epochs": 2, "steps_per_epoch": 4, "batch_size": 2},
+    "train": {"epochs": 2, "steps_per_epoch": 4, "batch_size": 2},
+    "evaluate": {"thresholds": {"rate": [1.0]}, "fss_scale": 4, "bootstrap_samples": 50},
+}
+
+
+def make_project(folder: Path) -> None:
+    """Code, graph, parameters and one file of observations; no stage has run."""
+    shutil.copytree(ROOT / "physicnet", folder / "physicnet", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, changes in SMALL.items():
+        params[section] |= changes
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    write_netcdf(advected_field(40, 60, 68, flow=Uniform(*FLOW)), folder / "data" / "raw" / "record.nc")
+    run(folder, "dvc", "init", "--no-scm", "-q")
+
+
+def environment(project: Path) -> dict[str, str]:
+    """That of a shell in the project."""
+    found = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return found | {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db"}
+
+
+def run(project: Path, *command: str) -> str:
+    """What a command prints, run as from a shell in the project."""
+    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
