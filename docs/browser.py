@@ -1,4 +1,4 @@
-"""A headless Chromium that is told what to open, to press and to draw, by its DevTools protocol."""
+"""A headless Chromium that is told what to open, to do and to draw, by its DevTools protocol."""
 
 import base64
 import json
@@ -17,7 +17,6 @@ from websockets.sync.client import ClientConnection, connect
 
 from physicnet.fields import DataError, written_whole
 
-KEYS = {"ArrowRight": 39}  # key codes
 PATIENCE = 120.0  # seconds for a page to show what is waited for
 
 
@@ -51,11 +50,6 @@ class Page:
                 raise DataError(f"after {PATIENCE:.0f} seconds the page does not show what is waited for: {condition}")
             time.sleep(0.25)
         time.sleep(rest)
-
-    def press(self, key: str) -> None:
-        """Press a key, by its name in JavaScript."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key])
 
     def draw(self, target: Path) -> None:
         """Write a picture of what is in the window."""

@@ -1,9 +1,8 @@
 """Draw what MLflow's pages show of the runs in the store at hand: python docs/draw_runs.py
 
 Serves the store as `physicnet ui` does and lets a headless Chromium (`chromium` on the path) take pictures of the page
-that compares, of its forecasts of one case beside each other, of the settings that differ between the latest executions
-that were evaluated, and of the latest one's own page. Writes docs/figures/mlflow_charts.png, mlflow_images.png,
-mlflow_compare.png and mlflow_run.png.
+that compares, of the settings that differ between the latest executions that were evaluated, and of the latest one's
+own page. Writes docs/figures/mlflow_charts.png, mlflow_compare.png and mlflow_run.png.
 """
 
 import json
@@ -15,14 +14,14 @@ from urllib.parse import quote
 from browser import Page, browser
 
 from physicnet.fields import DataError
+from physicnet.tracking.page import arrange
 from physicnet.tracking.store import Store
 from physicnet.viewer import HOST, serving, wait_for
 
 FIGURES = Path(__file__).parent / "figures"
 MOST = 4  # executions that are compared
 WIDTH = 1800  # pixels
-SHOWN_LEAD = 6  # of the enlarged forecasts
-ENLARGE, ASSISTANT = "fullscreen_button_chartcard", "mlflow.assistant.chat_panel.close"  # MLflow's names of its buttons
+ASSISTANT = "mlflow.assistant.chat_panel.close"  # MLflow's name of a button
 MODEL_TRAINING = "workflowType=machine_learning"
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     compared = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([store.experiment_id]))}"
     with serving(store, port) as server, browser() as page:
         wait_for(server, port)
-        draw_charts(page, f"http://{HOST}:{port}{store.page}")
+        draw_charts(page, f"http://{HOST}:{port}{arrange(store)}")
         at = f"http://{HOST}:{port}/#"
         draw_page(page, f"{at}/compare-runs?{compared}&{MODEL_TRAINING}", "Show diff only", "mlflow_compare", 1500)
         one = f"{at}/experiments/{store.experiment_id}/runs/{runs[0]}?{MODEL_TRAINING}"
@@ -41,18 +40,11 @@ def main() -> None:
 
 
 def draw_charts(page: Page, address: str) -> None:
-    """The page that compares, and its card of the same forecast by all runs, enlarged and moved on to half an hour."""
+    """The page that compares: the same forecast by each run, and scores by lead time."""
     page.open(address, WIDTH, 1300)
-    page.wait_for(shows("test by lead"))
+    page.wait_for("document.querySelector('.rc-image-img')", rest=8)
     close_assistant(page)
     write(page, "mlflow_charts")
-    page.run(f"document.querySelector('[data-component-id={ENLARGE}]').click()")  # of the first card
-    page.wait_for("document.querySelector('[role=dialog] [role=slider]')")
-    page.run("document.querySelector('[role=dialog] [role=slider]').focus()")
-    for _ in range(SHOWN_LEAD):
-        page.press("ArrowRight")
-    page.wait_for("true")
-    write(page, "mlflow_images")
 
 
 def draw_page(page: Page, address: str, text: str, name: str, height: int) -> None:

@@ -38,11 +38,12 @@ class StageFailedError(RuntimeError):
 
 
 @flow(name="physicnet")
-def pipeline(until: str | None = None) -> dict[str, str]:
+def pipeline(until: str | None = None, stage_minutes: float | None = None) -> dict[str, str]:
     """Bring the stages of dvc.yaml up to date; say of each whether it ran, came from the cache or was unchanged.
 
     Args:
         until: a stage that is to be brought up to date with all that it depends on, and no other; None: all are.
+        stage_minutes: after which a stage is ended and has failed; None: it may take as long as it likes.
 
     Raises:
         StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
@@ -56,6 +57,7 @@ def pipeline(until: str | None = None) -> dict[str, str]:
                 stage in stale,
                 groups,
                 environment,
+                stage_minutes,
                 return_state=False,
                 wait_for=[futures[name] for name in inputs],
             )
@@ -69,11 +71,13 @@ def pipeline(until: str | None = None) -> dict[str, str]:
 
 
 @task(cache_policy=NO_CACHE)
-def run_stage(stage: str, is_stale: bool, groups: ProcessGroups, environment: Mapping[str, str]) -> State:
+def run_stage(
+    stage: str, is_stale: bool, groups: ProcessGroups, environment: Mapping[str, str], minutes: float | None
+) -> State:
     """Bring one stage up to date; its state is named Ran, Cached or Unchanged."""
     if not is_stale:
         return Completed(name="Unchanged")
-    return Completed(name=patiently(lambda: reproduce(stage, groups, environment), groups.pause))
+    return Completed(name=patiently(lambda: reproduce(stage, groups, environment, minutes), groups.pause))
 
 
 def plan(until: str | None = None) -> tuple[dict[str, list[str]], set[str]]:
@@ -92,7 +96,7 @@ def plan(until: str | None = None) -> tuple[dict[str, list[str]], set[str]]:
     return order, changed.union(*(nx.ancestors(graph, stage) for stage in changed))
 
 
-def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str]) -> str:
+def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str], minutes: float | None) -> str:
     """Run `dvc repro` for one stage alone, its output going to the task's log; return Ran, Cached or Unchanged.
 
     DVC gives its lock away while the stage's command runs and may fail to get it back: what the command did is then
@@ -101,6 +105,7 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str])
     Raises:
         LockError: if another DVC is at work in this folder.
         StageFailedError: if the stage fails.
+        TimeoutError: if it takes longer than it may.
     """
     logger = get_run_logger()
     transcript = Transcript(stage)
@@ -111,7 +116,7 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str])
             logger.info(line)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    status = groups.run(command, environment, on_line)
+    status = groups.run(command, environment, on_line, seconds=None if minutes is None else 60 * minutes)
     if status != 0 and transcript.is_locked:
         raise LockError(
             f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; .dvc/tmp/rwlock names its process"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, Timer
 from types import TracebackType
 
 import psutil
@@ -41,20 +41,42 @@ class ProcessGroups:
         for process in running:
             end_group(process)
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], object]) -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        on_line: Callable[[str], object],
+        *,
+        seconds: float | None = None,
+    ) -> int:
         """Run a command, hand on each line that it prints, return its exit status. May be called from many threads.
 
         The environment is added to ours; what was installed beside this Python is found first, for a worker may have
-        been started without it. When the block has been left, `InterruptedError` is raised.
+        been started without it. When the block has been left, `InterruptedError` is raised; `TimeoutError` when the
+        command has taken `seconds` and was ended.
         """
         found = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         process = self._start(command, {**os.environ, "PATH": found, "PYTHONUNBUFFERED": "1", **environment})
         assert process.stdout is not None, "it was asked for"
+        late = Event()
+
+        def end_late() -> None:
+            late.set()
+            end_group(process)
+
+        clock = None if seconds is None else Timer(seconds, end_late)
         try:
+            if clock is not None:
+                clock.start()
             for line in process.stdout:
                 on_line(line.rstrip())
-            return process.wait()
+            status = process.wait()
+            if late.is_set():
+                raise TimeoutError(f"{' '.join(command)} took more than {seconds:g} seconds and was ended")
+            return status
         finally:
+            if clock is not None:
+                clock.cancel()
             end_group(process)
             process.stdout.close()
             with self._lock:

@@ -54,14 +54,14 @@ def _retrain(params: Params) -> State:
         if remote is not None:
             fetch(groups)
         report = Report.begin()
-        report.add(pipeline(until=FIRST))
+        report.add(pipeline(until=FIRST, stage_minutes=params.retrain.stage_minutes))
         reason = too_little(params)
         if reason is not None and is_judged():
             return _skipped(reason)
         if reason is None:
             if params.retrain.warm_start:
                 start_from_champion()
-            report.add(pipeline())
+            report.add(pipeline(stage_minutes=params.retrain.stage_minutes))
         judge(groups)
         if remote is not None:
             push(groups)

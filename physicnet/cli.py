@@ -225,12 +225,13 @@ def ui(
 ) -> None:
     """Serve the view of all runs (MLflow), and open it where runs are compared."""
     from physicnet.process import end_cleanly_on_sigterm
+    from physicnet.tracking.page import arrange
     from physicnet.tracking.store import Store
     from physicnet.viewer import view
 
     store = Store(Path.cwd())
     if store.uri.startswith("http"):
-        typer.echo(f"The runs are on the server of MLFLOW_TRACKING_URI: {store.place}{store.page}")
+        typer.echo(f"The runs are on the server of MLFLOW_TRACKING_URI: {store.place}{arrange(store)}")
         return
     end_cleanly_on_sigterm()
     view(store, port, in_browser=browser)

@@ -297,14 +297,16 @@ class PromoteConfig(Section):
 
 
 class RetrainConfig(Section):
-    """When the flow `retrain` trains again, what it starts from, and where it records what it did.
+    """When the flow `retrain` trains again, what it starts from, how long a stage may take, where it records its doings.
 
     Fewer than `minimum_new_frames` frames since the last training are not worth one. With `warm_start`,
-    `train.init_from` is set to the champion first. `branch` is a git branch to which each retrain commits; null: none.
+    `train.init_from` is set to the champion first. A stage that takes more than `stage_minutes` hangs, and is ended.
+    `branch` is a git branch to which each retrain commits; null: none.
     """
 
     minimum_new_frames: Index
     warm_start: bool
+    stage_minutes: Positive
     branch: Annotated[str, Field(min_length=1)] | None
 
 

@@ -15,6 +15,7 @@ import psutil
 
 from physicnet.process import GRACE
 from physicnet.tracking import executions
+from physicnet.tracking.page import arrange
 from physicnet.tracking.store import Store
 
 HOST = "127.0.0.1"
@@ -35,7 +36,7 @@ def view(store: Store, port: int, *, in_browser: bool) -> None:
     _require_free(port)
     with serving(store, port) as server:
         wait_for(server, port)
-        address = f"http://{HOST}:{port}{store.page}"
+        address = f"http://{HOST}:{port}{arrange(store)}"
         print(f"All runs: {address}  (end with Ctrl-C)", flush=True)
         if in_browser:
             webbrowser.open(address)

@@ -114,11 +114,6 @@ class Store:
         """End a run; `status` is FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
 
-    @property
-    def page(self) -> str:
-        """The page of the user interface that compares the runs, below the server's address."""
-        return f"/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART&workflowType=machine_learning"
-
     def run(self, reference: str) -> "Run":
         """The run of that id, or the only one whose id begins so.
 

@@ -3,11 +3,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from dvc.lock import LockError
 from dvc_project import STAGES
 from prefect.artifacts import Artifact
+from waiting import pid_in
 
 from flows import pipeline as module
 from flows.pipeline import StageFailedError, Transcript, metric_rows, patiently, pipeline, plan
@@ -80,6 +82,17 @@ def test_the_flow_stops_where_it_is_told_to(project: Path) -> None:
     assert pipeline(until="make") == {"make": "Ran"}
     assert not (project / "metrics.json").exists()
     assert pipeline() == {"make": "Unchanged", "side": "Ran", "score": "Ran"}
+
+
+@pytest.mark.usefixtures("_server")
+def test_a_stage_that_hangs_is_ended_and_the_others_go_on(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stages = {**STAGES, "make": {**STAGES["make"], "cmd": "echo $$ > hangs; exec sleep 600"}}
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(StageFailedError, match="not up to date: make, score"):
+        pipeline(stage_minutes=0.1)
+    assert not psutil.pid_exists(pid_in(project / "hangs"))
+    assert "took more than 6 seconds and was ended" in caplog.text
+    assert (project / "aside").read_text() == "\n"
 
 
 def test_the_transcript_knows_what_dvc_did_with_this_stage() -> None:

@@ -13,7 +13,6 @@ def test_the_default_store_lies_in_the_repository_folder(store: Store, repositor
     assert (repository / "mlflow" / "mlflow.db").exists()
     experiment = store.client.get_experiment(store.experiment_id)
     assert experiment.name == "physicnet"
-    assert store.page == "/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
     assert experiment.artifact_location == (repository / "mlflow/artifacts").as_uri()
 
 
