@@ -297,7 +297,7 @@ class PromoteConfig(Section):
 
 
 class RetrainConfig(Section):
-    """When the flow `retrain` trains again, what it starts from, how long a stage may take, where it records its doings.
+    """When the flow `retrain` trains again, what it starts from, how long a stage may take, where it records all that.
 
     Fewer than `minimum_new_frames` frames since the last training are not worth one. With `warm_start`,
     `train.init_from` is set to the champion first. A stage that takes more than `stage_minutes` hangs, and is ended.
