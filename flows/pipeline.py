@@ -26,6 +26,7 @@ from prefect.states import Completed
 from flows.process import ProcessGroups
 from physicnet.mirror import mirrored_execution
 from physicnet.process import end_cleanly_on_sigterm
+from physicnet.tracking.executions import PARENT_VARIABLE
 
 LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's two messages
 PATIENCE = 3600.0  # seconds to wait for another DVC in this folder: as long as a training may take
@@ -63,7 +64,7 @@ def pipeline(until: str | None = None, stage_minutes: float | None = None) -> di
             )
         wait(list(futures.values()))
         states = {stage: future.state for stage, future in futures.items()}
-        _leave_artifacts(states)
+        _leave_artifacts(states, environment)
         failed = [stage for stage, state in states.items() if not state.is_completed()]
         if failed:
             raise StageFailedError(f"not up to date: {', '.join(failed)}")
@@ -176,12 +177,15 @@ def _execution(stale: set[str]) -> Iterator[Mapping[str, str]]:
     if not stale:
         yield {}
         return
-    with mirrored_execution(Path.cwd(), flow_run.name or "flow") as environment:
+    tags = {"prefect.flow_run": str(flow_run.id), "prefect.page": str(flow_run.ui_url)}
+    with mirrored_execution(Path.cwd(), flow_run.name or "flow", tags) as environment:
         yield environment
 
 
-def _leave_artifacts(states: Mapping[str, State]) -> None:
+def _leave_artifacts(states: Mapping[str, State], environment: Mapping[str, str]) -> None:
     lines = ["| stage | state |", "|---|---|", *(f"| {stage} | {state.name} |" for stage, state in states.items())]
+    if PARENT_VARIABLE in environment:
+        lines += ["", f"In MLflow: run `{environment[PARENT_VARIABLE]}` (`physicnet explain` tells of it)"]
     create_markdown_artifact("\n".join(lines), key="stages", description="What was done")
     with Repo(".") as repo:
         files = repo.metrics.show().get("", {}).get("data", {})

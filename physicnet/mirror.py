@@ -53,8 +53,8 @@ def mirrored(stage: str, paths: Mapping[str, Path], **sections: Section) -> Iter
 
 
 @contextmanager
-def mirrored_execution(root: Path, name: str) -> Iterator[dict[str, str]]:
-    """Mirror one execution of the pipeline while the block runs.
+def mirrored_execution(root: Path, name: str, tags: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Mirror one execution of the pipeline, with tags that tell who started it, while the block runs.
 
     Yields the environment that lets its stages find the execution: empty when the server cannot be reached.
     """
@@ -62,7 +62,7 @@ def mirrored_execution(root: Path, name: str) -> Iterator[dict[str, str]]:
     environment: dict[str, str] = {}
 
     def begin() -> None:
-        environment[PARENT_VARIABLE] = executions.open_execution(store, psutil.Process(), name)
+        environment[PARENT_VARIABLE] = executions.open_execution(store, psutil.Process(), name, tags)
 
     def end() -> None:
         executions.link_stages(store, environment[PARENT_VARIABLE], recorded_entries(root))

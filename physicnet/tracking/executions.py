@@ -29,9 +29,14 @@ UNREAD = {"promote", "retrain", "collect"}  # sections of params.yaml that no st
 LONGEST_NAME = 100  # characters of the name of an execution
 
 
-def open_execution(store: Store, process: psutil.Process, name: str | None = None) -> str:
-    """The parent run of everything below `process`: found, or created with all parameters and the pipeline."""
-    tags = process_tags(process) | git_state(store.root, ["dvc.yaml", "params.yaml"])
+def open_execution(
+    store: Store, process: psutil.Process, name: str | None = None, more: Mapping[str, str] | None = None
+) -> str:
+    """The parent run of everything below `process`: found, or created with all parameters and the pipeline.
+
+    A new one gets the tags `more` too.
+    """
+    tags = process_tags(process) | git_state(store.root, ["dvc.yaml", "params.yaml"]) | dict(more or {})
     with store.lock:
         name = name or _execution_name(store.root, tags.get("git.commit", ""))
         run_id = store.find_or_create({"physicnet.execution": tags["physicnet.process"]}, name, tags)

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ from waiting import pid_in
 
 from flows import pipeline as module
 from flows.pipeline import StageFailedError, Transcript, metric_rows, patiently, pipeline, plan
+from physicnet.tracking.executions import PARENT_VARIABLE
 
 
 def repro() -> str:
@@ -45,6 +48,24 @@ def test_the_flow_does_the_work_of_dvc_repro_and_no_more(
     (project / "params.yaml").write_text("score: 3")
     repro()
     assert set(pipeline().values()) == {"Unchanged"}
+
+
+@pytest.mark.usefixtures("_server")
+def test_the_history_and_the_flow_name_each_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, str] = {}
+
+    @contextmanager
+    def mirrored_execution(_root: Path, name: str, tags: dict[str, str]) -> Iterator[dict[str, str]]:
+        told.update(tags, name=name)
+        yield {PARENT_VARIABLE: "abc123"}
+
+    monkeypatch.setattr(module, "mirrored_execution", mirrored_execution)
+    state = pipeline(return_state=True)
+    assert told["prefect.flow_run"] == str(state.state_details.flow_run_id)
+    assert told["prefect.page"].endswith(told["prefect.flow_run"])
+    stages = Artifact.get("stages")
+    assert stages is not None
+    assert "In MLflow: run `abc123`" in str(stages.data)
 
 
 @pytest.mark.usefixtures("_server")
