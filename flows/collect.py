@@ -4,6 +4,7 @@
 that reads data/raw, is in the way of ends at once and leaves the files to the next.
 """
 
+import asyncio
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -12,8 +13,8 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.events import emit_event
-from prefect.events.worker import EventsWorker
+from prefect.events import Event, Resource
+from prefect.events.clients import get_events_client
 from prefect.states import Completed
 
 from flows.raw_data import paths_of_ingest, unread
@@ -24,6 +25,7 @@ from physicnet.process import end_cleanly_on_sigterm
 
 ACCEPTED = "physicnet.observations.accepted"
 WORK = Path(".physicnet/collect")
+PATIENCE = 60.0  # seconds for an event to be sent
 SHOWN = 20  # files of a kind in the artifact
 
 
@@ -96,8 +98,15 @@ def _announce(result: Collected) -> None:
     if result.accepted or result.quarantined or result.duplicates:
         create_markdown_artifact(in_markdown(result), key="observations", description="What came into the inbox")
     if result.accepted:
-        emit_event(ACCEPTED, {"prefect.resource.id": f"physicnet.project.{Path.cwd().name}"}, payload=told(result))
-        EventsWorker.instance().wait_until_empty()  # what is not sent yet would be lost with this process
+        project = f"physicnet.project.{Path.cwd().name}"
+        event = Event(event=ACCEPTED, resource=Resource({"prefect.resource.id": project}), payload=told(result))
+        asyncio.run(_send(event))
+
+
+async def _send(event: Event) -> None:
+    """Send an event, or fail: then the journal keeps what is to be announced, and the next round announces it."""
+    async with asyncio.timeout(PATIENCE), get_events_client() as client:
+        await client.emit(event)
 
 
 def _name(result: Collected) -> str:

@@ -39,17 +39,18 @@ class StageFailedError(RuntimeError):
 
 
 @flow(name="physicnet")
-def pipeline(until: str | None = None, stage_minutes: float | None = None) -> dict[str, str]:
+def pipeline(until: str | None = None, after: str | None = None, stage_minutes: float | None = None) -> dict[str, str]:
     """Bring the stages of dvc.yaml up to date; say of each whether it ran, came from the cache or was unchanged.
 
     Args:
         until: a stage that is to be brought up to date with all that it depends on, and no other; None: all are.
+        after: a stage that is left as it is, with all that it depends on; None: no stage is.
         stage_minutes: after which a stage is ended and has failed; None: it may take as long as it likes.
 
     Raises:
         StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
     """
-    order, stale = patiently(lambda: plan(until), time.sleep)
+    order, stale = patiently(lambda: plan(until, after), time.sleep)
     with ProcessGroups() as groups, _execution(stale) as environment:
         futures: dict[str, PrefectFuture[Any]] = {}
         for stage, inputs in order.items():
@@ -81,17 +82,19 @@ def run_stage(
     return Completed(name=patiently(lambda: reproduce(stage, groups, environment, minutes), groups.pause))
 
 
-def plan(until: str | None = None) -> tuple[dict[str, list[str]], set[str]]:
+def plan(until: str | None = None, after: str | None = None) -> tuple[dict[str, list[str]], set[str]]:
     """DVC's graph: each stage with those it depends on, in the order of work; and the stages that may have to run.
 
     These are the ones whose inputs, outputs, parameters or command have changed, and all that depend on them. DVC
     itself decides again when their turn comes: an input may come out as it was. With `until`, only that stage and those
-    it depends on are looked at.
+    it depends on are looked at; with `after`, all but that stage and those it depends on.
     """
     with Repo(".") as repo:
         graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
         if until is not None:
             graph = graph.subgraph({until, *nx.descendants(graph, until)})
+        if after is not None:
+            graph = graph.subgraph(set(graph) - {after} - nx.descendants(graph, after))
         changed = set(repo.status()) & set(graph)
     order = {stage: sorted(graph.successors(stage)) for stage in reversed(list(nx.topological_sort(graph)))}
     return order, changed.union(*(nx.ancestors(graph, stage) for stage in changed))

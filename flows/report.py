@@ -78,7 +78,7 @@ class Report:
     @property
     def summary(self) -> str:
         """In one line."""
-        return str(self.decision.get("words", "The model is the champion already."))
+        return str(self.decision.get("words", "The model is the champion already: there was nothing to decide."))
 
     def publish(self) -> None:
         """Leave the page with the flow's run."""
@@ -106,7 +106,7 @@ class Report:
             for row in came
         ]
         head = ["## Observations", "", "| file | | frames | UTC |", "|---|---|--:|---|"]
-        return [*head, *rows, ""] if rows else ["## Observations", "", "None came since the last training.", ""]
+        return [*head, *rows, ""] if rows else ["## Observations", "", "None came in this run.", ""]
 
     def _stages(self) -> list[str]:
         rows = [f"| {stage} | {state} |" for stage, state in self.states.items()]
@@ -177,13 +177,16 @@ def picture(figure: Figure) -> str:
 
 
 def read_decision() -> Mapping[str, object]:
-    """The latest decision, if it was about the checkpoint that is in the folder; nothing otherwise."""
+    """The latest decision, if it was about the checkpoint that is in the folder; nothing otherwise.
+
+    That the checkpoint was rolled back is one, too.
+    """
     checkpoint = Path(command_paths(Path.cwd(), "evaluate").get("checkpoint", ""))
     if not DECISION.is_file() or not checkpoint.is_file():
         return {}
     told: dict[str, object] = json.loads(DECISION.read_text(encoding="utf-8"))
-    challenger = told.get("challenger")
-    is_it = isinstance(challenger, dict) and challenger["checkpoint_sha256"] == content_hash(checkpoint)
+    about = told.get("challenger", told.get("replaced"))
+    is_it = isinstance(about, dict) and about["checkpoint_sha256"] == content_hash(checkpoint)
     return told if is_it else {}
 
 

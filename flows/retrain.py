@@ -8,6 +8,7 @@ committed where params.yaml names a branch. `python -m flows.retrain` does it on
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from flows.branch import commit
 from flows.pipeline import StageFailedError, patiently, pipeline
 from flows.process import ProcessGroups
 from flows.report import Report, read_decision
+from physicnet.checkpoint import content_hash
 from physicnet.config import Params, load_params
 from physicnet.data.novelty import frames_since
 from physicnet.lineage import command_paths
@@ -33,6 +35,7 @@ LOCK = Path(".physicnet") / "retrain.lock"
 CHAMPION = Path("models") / "champion.safetensors"  # of a warm start
 RECORDED = ("dvc.lock", "params.yaml", "metrics.json", "reports/promotion.json")
 AGAIN = (30, 120, 600)  # seconds before what needs a server is tried again
+PATIENCE = 3600.0  # seconds that a command beside the stages may take
 
 
 @flow(name="retrain")
@@ -49,27 +52,30 @@ def retrain() -> State:
 
 
 def _retrain(params: Params) -> State:
-    remote = default_remote()
+    remote, rule = default_remote(), params.retrain
     with ProcessGroups() as groups:
         if remote is not None:
             fetch(groups)
         report = Report.begin()
-        report.add(pipeline(until=FIRST, stage_minutes=params.retrain.stage_minutes))
+        report.add(pipeline(until=FIRST, stage_minutes=rule.stage_minutes))
         reason = too_little(params)
-        if reason is not None and is_judged():
-            return _skipped(reason)
         if reason is None:
-            if params.retrain.warm_start:
+            if rule.warm_start:
                 start_from_champion()
-            report.add(pipeline(stage_minutes=params.retrain.stage_minutes))
-        judge(groups)
+            report.add(pipeline(after=FIRST, stage_minutes=rule.stage_minutes))
+        if reason is None or not is_judged():
+            judge(groups)
+            report.end()
+            report.publish()
+            state: State = Completed(name="Promoted" if report.is_promoted else "Kept", message=report.summary)
+        else:
+            state = _skipped(reason)
+        # A retrain before this one may have been cut short here.
         if remote is not None:
             push(groups)
-    report.end()
-    if params.retrain.branch is not None:
-        report.note(commit(params.retrain.branch, RECORDED, report.summary))
-    report.publish()
-    return Completed(name="Promoted" if report.is_promoted else "Kept", message=report.summary)
+        if rule.branch is not None:
+            get_run_logger().info("branch %s: %s", rule.branch, commit(rule.branch, RECORDED, str(state.message)))
+    return state
 
 
 @contextmanager
@@ -94,7 +100,7 @@ def too_little(params: Params) -> str | None:
 
     They are always when something else has changed: parameters, code, or an output that is gone.
     """
-    changes = patiently(changed, lambda _: None)
+    changes = patiently(changed, time.sleep)
     if not changes:
         return "nothing is new: all stages are up to date"
     paths = {name: Path(path) for name, path in command_paths(Path.cwd(), "normalize").items()}
@@ -107,9 +113,17 @@ def too_little(params: Params) -> str | None:
 
 
 def is_judged() -> bool:
-    """Whether there is no model, or its decision has been made: the last retrain may have ended before."""
+    """Whether there is no model, it is the champion, or a decision about it was made.
+
+    It is not when the last retrain ended before, or when the registry could not be reached.
+    """
     checkpoint = Path(command_paths(Path.cwd(), "evaluate").get("checkpoint", ""))
-    return not checkpoint.is_file() or bool(read_decision())
+    if not checkpoint.is_file() or read_decision():
+        return True
+    from physicnet.registry import champion_sha256  # torch takes seconds
+    from physicnet.tracking.store import Store
+
+    return champion_sha256(Store(Path.cwd())) == content_hash(checkpoint)
 
 
 def changed() -> set[str]:
@@ -143,13 +157,23 @@ def push(groups: ProcessGroups) -> None:
     _must(groups, "dvc", "push", "--run-cache")
 
 
-@task(cache_policy=NO_CACHE, retries=len(AGAIN), retry_delay_seconds=list(AGAIN))
+@task(cache_policy=NO_CACHE)
 def judge(groups: ProcessGroups) -> None:
-    """Compare the challenger with the champion."""
+    """Compare the challenger with the champion, after MLflow was told what it may have missed.
+
+    Raises:
+        StageFailedError: if no decision comes of it.
+    """
+    _must(groups, "physicnet", "mirror")
     _must(groups, "physicnet", "promote")
+    if not is_judged():
+        raise StageFailedError(
+            "the registry does not have this model as its challenger, so it was not judged: dvc repro --force "
+            "--single-item evaluate registers it, and the next retrain judges it"
+        )
 
 
-@task(cache_policy=NO_CACHE, retries=len(AGAIN), retry_delay_seconds=list(AGAIN))
+@task(cache_policy=NO_CACHE)
 def start_from_champion() -> None:
     """Write the champion's checkpoint to a file of its own, and into params.yaml that training starts from it."""
     from physicnet.registry import copy_champion  # torch takes seconds, which cold starts need not wait for
@@ -170,7 +194,7 @@ def _must(groups: ProcessGroups, *command: str) -> None:
         StageFailedError: if it fails.
     """
     logger = get_run_logger()
-    status = groups.run(command, {}, logger.info)
+    status = groups.run(command, {}, logger.info, seconds=PATIENCE)
     if status != 0:
         raise StageFailedError(f"{' '.join(command)} failed with exit status {status}; the log above tells why")
 

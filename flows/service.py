@@ -6,12 +6,14 @@ The server listens on 127.0.0.1 alone and keeps its database and logs in `.prefe
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,12 +22,14 @@ import psutil
 import typer
 from rich.console import Console
 
+from physicnet.process import end_cleanly_on_sigterm
+
 HOME = Path(".prefect")
 HOST = "127.0.0.1"
 POOL = "physicnet"
 PATIENCE = 180.0  # seconds for the server to answer; a fresh database takes most of a minute
 FAREWELL = 15.0  # seconds for a process to end when asked to
-HEARTBEAT = 30  # seconds; the least that Prefect takes
+CLOCK = 5.0  # seconds by which the machine's clock, and so the birth of a process, may be set right
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True)
 console = Console()
@@ -48,7 +52,7 @@ class Started:
         """The process, if it is still there."""
         try:
             process = psutil.Process(self.pid)
-            is_it = process.create_time() == self.born and process.status() != psutil.STATUS_ZOMBIE
+            is_it = abs(process.create_time() - self.born) < CLOCK and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
         return process if is_it else None
@@ -61,20 +65,26 @@ def start(port: Annotated[int, typer.Option(help="of the server, on 127.0.0.1")]
     if running:
         names = ", ".join(f"{each.name} (process {each.pid})" for each in running)
         raise ServiceError(f"running already: {names}; end it first: make stop")
+    _require_free(port)
     environment = settings(port)
     HOME.mkdir(exist_ok=True)
     started: list[Started] = []
+
+    def launch(name: str, *arguments: str) -> None:
+        started.append(_launch(name, list(arguments), environment))
+        _record(started)
+
     try:
-        started.append(_launch("server", ["server", "start", "--host", HOST, "--port", str(port)], environment))
+        launch("server", "server", "start", "--host", HOST, "--port", str(port))
         _wait_for(started[0], port)
         _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
         _prefect(environment, "--no-prompt", "deploy", "--all")
         _run([sys.executable, "-m", "flows.automations"], environment)
-        started.append(_launch("worker", ["worker", "start", "--pool", POOL, "--name", "here"], environment))
+        launch("worker", "worker", "start", "--pool", POOL, "--name", "here")
     except BaseException:
         end(started)
+        _record([])
         raise
-    _record(started)
     console.print(f"Prefect: http://{HOST}:{port}; logs: {HOME}/; the end of it: make stop", highlight=False)
     console.print(
         f"For its commands in another shell: export PREFECT_API_URL=http://{HOST}:{port}/api", highlight=False
@@ -84,11 +94,11 @@ def start(port: Annotated[int, typer.Option(help="of the server, on 127.0.0.1")]
 @app.command()
 def stop() -> None:
     """End what `start` has started, and the flows that run there."""
-    recorded = _recorded()
-    end(recorded)
+    running = [each for each in _recorded() if each.process]
+    end(running)
     _record([])
-    names = ", ".join(each.name for each in recorded)
-    console.print(f"ended: {names}" if recorded else "nothing was started here")
+    names = ", ".join(each.name for each in running)
+    console.print(f"ended: {names}" if running else "nothing that was started here is running")
 
 
 def settings(port: int) -> dict[str, str]:
@@ -98,7 +108,6 @@ def settings(port: int) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": page,
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
         "PREFECT_HOME": str(HOME.resolve()),
     }
     if "PREFECT_SERVER_API_AUTH_STRING" in os.environ:
@@ -113,15 +122,17 @@ def end(started: Iterable[Started]) -> None:
         if process is None:
             continue
         family = [*process.children(recursive=True), process]
-        process.terminate()
-        _, alive = psutil.wait_procs([process], timeout=FAREWELL)
-        for member in family if not alive else [*alive, *family]:
-            if member.is_running():
-                member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=FAREWELL)
-        for member in alive:
-            member.kill()
-        psutil.wait_procs(alive, timeout=FAREWELL)
+        _tell(psutil.Process.terminate, [process])
+        _tell(psutil.Process.terminate, family)
+        _tell(psutil.Process.kill, family)
+
+
+def _tell(how: Callable[[psutil.Process], None], members: list[psutil.Process]) -> None:
+    """Tell the processes that are still there to end, and wait for it."""
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
+            how(member)
+    psutil.wait_procs(members, timeout=FAREWELL)
 
 
 def _launch(name: str, arguments: list[str], environment: Mapping[str, str]) -> Started:
@@ -147,6 +158,16 @@ def _wait_for(server: Started, port: int) -> None:
                 return
             time.sleep(0.5)
     raise ServiceError(f"the server did not answer within {PATIENCE:.0f} seconds; see {HOME}/server.log")
+
+
+def _require_free(port: int) -> None:
+    """Refuse a port where somebody listens: it would be their server that we told of our deployments."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ServiceError(f"port {port} is taken; choose another: make serve PORT={port + 100}") from error
 
 
 def is_healthy(port: int) -> bool:
@@ -182,6 +203,7 @@ def _record(started: list[Started]) -> None:
 
 
 if __name__ == "__main__":
+    end_cleanly_on_sigterm()  # else what was started would stay behind
     try:
         app()
     except ServiceError as error:

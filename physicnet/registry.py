@@ -174,6 +174,12 @@ def rollback(store: Store, console: Console) -> None:
     console.print(words)
 
 
+def champion_sha256(store: Store) -> str | None:
+    """The SHA-256 of the champion's checkpoint, as registered; None if there is no champion."""
+    version = registered.version(store, CHAMPION)
+    return None if version is None else version.tags.get(SHA256)
+
+
 def copy_champion(store: Store, target: Path) -> str | None:
     """Write the champion's checkpoint to a file and return its SHA-256; None if there is no champion.
 

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,12 @@ def outputs(project: Path) -> dict[str, str]:
 
 def stage_of(dvc: subprocess.Popen[bytes], stage: str) -> psutil.Process | None:
     """The process of a stage, once its command has become one."""
-    for process in psutil.Process(dvc.pid).children(recursive=True):
-        words = process.cmdline() if process.is_running() else []
-        if len(words) > 2 and words[1].endswith("physicnet") and words[2] == stage:
-            return process
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(dvc.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if len(words) > 2 and words[1].endswith("physicnet") and words[2] == stage:
+                    return process
     return None
 
 

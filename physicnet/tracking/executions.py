@@ -34,12 +34,13 @@ def open_execution(
 ) -> str:
     """The parent run of everything below `process`: found, or created with all parameters and the pipeline.
 
-    A new one gets the tags `more` too.
+    It has the tags `more` too, and with other ones is another run: a process may walk the pipeline several times.
     """
     tags = process_tags(process) | git_state(store.root, ["dvc.yaml", "params.yaml"]) | dict(more or {})
     with store.lock:
         name = name or _execution_name(store.root, tags.get("git.commit", ""))
-        run_id = store.find_or_create({"physicnet.execution": tags["physicnet.process"]}, name, tags)
+        execution = " ".join([tags["physicnet.process"], *(more or {}).values()])
+        run_id = store.find_or_create({"physicnet.execution": execution}, name, tags)
     params = holdings.flatten(load_params(store.root / "params.yaml").model_dump(exclude=UNREAD), ".")
     if params.keys() <= store.client.get_run(run_id).data.params.keys():
         return run_id

@@ -209,8 +209,8 @@ class Store:
 
 
 def one_line(error: Exception) -> str:
-    """The beginning of a message, for the screen."""
-    return " ".join(str(error).split())[:300]
+    """The beginning of a message, for the screen, without the password that an address in it may hold."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1", " ".join(str(error).split()))[:300]
 
 
 def pieces(entries: list, size: int) -> Iterator[list]:

@@ -98,6 +98,12 @@ def test_until_a_stage_only_what_it_needs_is_done(project: Path) -> None:
     assert list(plan("score")[0]) == list(plan()[0])
 
 
+def test_after_a_stage_it_is_left_as_it_is_with_all_that_it_needs(project: Path) -> None:
+    order, stale = plan(after="make")
+    assert set(order) == stale == {"side", "score"}
+    assert plan(after="score") == ({}, set())
+
+
 @pytest.mark.usefixtures("_server")
 def test_the_flow_stops_where_it_is_told_to(project: Path) -> None:
     assert pipeline(until="make") == {"make": "Ran"}

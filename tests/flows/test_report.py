@@ -85,7 +85,7 @@ def test_a_decision_about_another_model_is_none_about_this_one(folder: Path) -> 
     report = Report.begin()
     report.end()
     assert not report.is_promoted
-    assert report.summary == "The model is the champion already."
+    assert report.summary == "The model is the champion already: there was nothing to decide."
 
 
 def test_the_first_retrain_has_nothing_before_it(folder: Path) -> None:

@@ -51,6 +51,7 @@ def folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(module, "frames_since", frames_since)
     monkeypatch.setattr(module, "judge", judge)
+    monkeypatch.setattr("physicnet.registry.champion_sha256", lambda _: None)
     return project
 
 
@@ -125,11 +126,13 @@ def test_results_are_pushed_to_the_remote_and_fetched_from_it(folder: Path, tmp_
     retrain()
     pushed = {path.read_bytes() for path in (remote / "files").rglob("*") if path.is_file()}
     assert b"20" in pushed
-    subprocess.run(["rm", "-r", ".dvc/cache", "fields.zarr", "statistics.json", "model", "dvc.lock"], check=True)
-    stages = {name: {**stage, "cmd": f"touch {name}.ran; {stage['cmd']}"} for name, stage in STAGES.items()}
-    assert stages.keys() == STAGES.keys()
+    gone = [".dvc/cache", "fields.zarr", "statistics.json", "model", "dvc.lock", "reports"]
+    subprocess.run(["rm", "-r", *gone], check=True)
     retrain()
     assert (folder / "model").read_text() == "20"
+    page = Artifact.get("retrain")
+    assert page is not None
+    assert "| evaluate | Cached |" in str(page.data)
 
 
 def test_another_retrain_in_the_folder_is_seen(folder: Path) -> None:
@@ -173,3 +176,27 @@ def test_a_warm_start_is_written_where_training_reads_it(folder: Path, monkeypat
         "hash of models/champion.safetensors",
     )
     assert "# Every parameter of the pipeline." in (folder / "params.yaml").read_text()
+
+
+def test_a_decision_or_the_champions_name_makes_a_model_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_judged()  # there is no model
+    dvc("repro")
+    assert not is_judged()
+    sha256 = content_hash(folder / "model")
+    monkeypatch.setattr("physicnet.registry.champion_sha256", lambda _: sha256)
+    assert is_judged()
+    monkeypatch.setattr("physicnet.registry.champion_sha256", lambda _: None)
+    (folder / "reports").mkdir()
+    told = {"verdict": "rolled back", "words": "Version 1 again.", "replaced": {"checkpoint_sha256": sha256}}
+    (folder / "reports" / "promotion.json").write_text(json.dumps(told))
+    assert is_judged()
+
+
+@pytest.mark.usefixtures("_server")
+def test_what_a_retrain_that_was_cut_short_did_not_deliver_the_next_one_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrain()
+    dvc("remote", "add", "--default", "there", str(tmp_path / "remote"))
+    assert retrain(return_state=True).name == "Skipped"
+    assert b"20" in {path.read_bytes() for path in (tmp_path / "remote" / "files").rglob("*") if path.is_file()}

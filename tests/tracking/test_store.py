@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from physicnet.tracking import holdings
-from physicnet.tracking.store import HistoryError, Store
+from physicnet.tracking.store import HistoryError, Store, one_line
 
 
 def test_the_default_store_lies_in_the_repository_folder(store: Store, repository: Path) -> None:
@@ -28,6 +28,11 @@ def test_the_usual_variable_names_another_store(monkeypatch: pytest.MonkeyPatch,
     store = Store(tmp_path)
     assert store.uri == "http://ada:secret@localhost:5001"
     assert store.place == "http://localhost:5001"
+
+
+def test_messages_tell_no_password() -> None:
+    said = one_line(ValueError("API request to http://ada:secret@localhost:5001/api\nfailed"))
+    assert said == "API request to http://localhost:5001/api failed"
 
 
 def test_a_run_is_found_by_its_tags_before_it_is_created(store: Store) -> None:
