@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from prefect.artifacts import create_markdown_artifact
@@ -22,6 +23,7 @@ SCORES, FILES = "scores.csv", "files.csv"
 DECISION = Path("reports") / "promotion.json"
 OURS = "physicnet"
 BEFORE, NOW = "#9aa0a6", "#1c5fb4"
+APART = 0.06  # of the axis: names of lines do not overlap
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,17 @@ def skill_figure(now: pd.DataFrame, before: pd.DataFrame | None) -> Figure:
             rows = now[now["model"] == model]
             style: dict[str, Any] = {"color": NOW, "lw": 2.2} if model == OURS else {"color": INK, "lw": 0.9, "ls": ":"}
             axes.plot(rows["lead_minutes"] / length, rows["rmse"], **style)
-            end = (rows["lead_minutes"].iloc[-1] / length, rows["rmse"].iloc[-1])
-            axes.annotate(labels.title(str(model)), end, xytext=(4, 0), textcoords="offset points", va="center")
+        ends = now[now["lead"] == now["lead"].max()].sort_values("rmse")
+        height = -np.inf
+        for row in ends.itertuples():
+            height = max(float(row.rmse), height + APART * float(now["rmse"].max()))
+            axes.annotate(
+                labels.title(str(row.model)),
+                (float(row.lead_minutes) / length, height),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+            )
         axes.set(
             xlabel=f"lead time ({unit})", ylabel=labels.score_title("rmse", str(now["units"].iloc[0])), ylim=(0, None)
         )

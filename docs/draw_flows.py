@@ -1,0 +1,42 @@
+"""Draw what Prefect's pages show of the deployments at work: python docs/draw_flows.py
+
+Lets a headless Chromium (`chromium` on the path) take pictures of the server of PREFECT_API_URL: of its list of runs,
+and of the page that the latest retrain has left. Writes docs/figures/prefect_runs.png and prefect_retrain.png.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from browser import browser
+from prefect.artifacts import Artifact
+
+from physicnet.fields import DataError
+
+FIGURES = Path(__file__).parent / "figures"
+WIDTH = 1400  # pixels
+
+
+def main() -> None:
+    """Take the pictures."""
+    address = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    report = Artifact.get("retrain") if address else None
+    if report is None:
+        raise DataError("there is no retrain to show: make serve, let one end, and set PREFECT_API_URL as it says")
+    pages = {
+        "prefect_runs": ("/runs", "document.body.innerText.includes('Hide subflows')", 1100),
+        "prefect_retrain": (f"/artifacts/artifact/{report.id}", "document.querySelector('img[alt^=RMSE]')", 1700),
+    }
+    with browser() as page:
+        for name, (path, condition, height) in pages.items():
+            page.open(address + path, WIDTH, height)
+            page.wait_for(condition)
+            page.draw(FIGURES / f"{name}.png")
+            print(FIGURES / f"{name}.png")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except DataError as error:
+        sys.exit(f"Error: {error}")
