@@ -20,6 +20,14 @@ settings.register_profile("unhurried", deadline=None)  # the first example of a 
 settings.load_profile("unhurried")
 
 
+LONGEST = ("test_survives_kills.py", "test_service.py")  # minutes each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: else one process would still be at them when the others have ended."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with parameters, an empty pipeline and a store of MLflow that four processes opened at once.

@@ -160,7 +160,7 @@ def test_the_view_of_all_runs_is_served_for_this_machine_alone(
 def test_the_view_of_all_runs_on_a_server_is_named(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(Store, "page", "/#/experiments/7")
+    monkeypatch.setattr("physicnet.tracking.page.arrange", lambda _: "/#/experiments/7")
     with pytest.raises(SystemExit):
         run("ui")
     assert "http://127.0.0.1:1/#/experiments/7" in capsys.readouterr().out

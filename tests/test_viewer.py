@@ -37,7 +37,7 @@ def port() -> int:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
     """A store whose server is a program of the test's choice."""
-    monkeypatch.setattr(Store, "page", "/#/page")
+    monkeypatch.setattr(viewer, "arrange", lambda _: "/#/page")
     return Store(tmp_path)
 
 

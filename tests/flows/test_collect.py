@@ -41,6 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody listens there
     params = yaml.safe_load(PARAMS.read_text())
+    params["ingest"]["memory_limit"] = "64 GiB"  # what other tests have left in this process counts
     params["collect"] |= {"settled": 0, "stalled": 0}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "stage.py").write_text(STAGE)
