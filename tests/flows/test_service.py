@@ -21,7 +21,7 @@ from waiting import pid_in, wait_until
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "physicist:secret"
-CRASHED_WITHIN = 120  # seconds after its worker has died
+CRASHED_WITHIN = 300  # seconds after its worker has died; two minutes, where no other tests run beside it
 STAGES = {
     "ingest": {
         "cmd": "cp raw fields; if [ -s raw ]; then echo $$ > begun; sleep 600; fi",
@@ -110,7 +110,7 @@ def test_the_next_nights_and_minutes_are_scheduled(operation: Operation) -> None
         chosen = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "flows": {"name": {"any_": [name]}}}
         return [run["expected_start_time"][11:16] for run in operation.ask("/flow_runs/filter", chosen)]
 
-    assert wait_until(lambda: len(scheduled("retrain")) > 0, seconds=90)
+    assert wait_until(lambda: len(scheduled("retrain")) > 0, seconds=300)
     assert set(scheduled("retrain")) == {"02:00"}
     assert len(set(scheduled("collect"))) > 1
 
@@ -122,7 +122,7 @@ def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(
     )
     address = {"PREFECT_API_URL": f"http://127.0.0.1:{operation.port}/api", "PREFECT_API_AUTH_STRING": PASSWORD}
     subprocess.run([sys.executable, "-c", program], check=True, env=operation.environment | address)
-    assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), seconds=120)
+    assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), seconds=300)
     (run,) = [run for run in operation.runs() if run["created_by"]["type"] == "AUTOMATION"]
     assert run["state"]["message"] == "nothing is new: all stages are up to date"
 
@@ -137,14 +137,14 @@ def test_a_second_start_is_refused(operation: Operation) -> None:
 def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Operation) -> None:
     (operation.folder / "raw").write_text("new")
     operation.retrain()
-    assert wait_until(lambda: (operation.folder / "begun").exists(), seconds=120)
+    assert wait_until(lambda: (operation.folder / "begun").exists(), seconds=300)
     stage = pid_in(operation.folder / "begun")
     operation.retrain()  # waits: one at a time
     worker = operation.processes["worker"]
     for process in [worker, *worker.children(recursive=True)]:
         process.kill()
     died = time.monotonic()
-    assert wait_until(lambda: not psutil.pid_exists(stage))
+    assert wait_until(lambda: not psutil.pid_exists(stage), seconds=60)
     assert wait_until(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()}, seconds=CRASHED_WITHIN)
     assert time.monotonic() - died < CRASHED_WITHIN
     (crashed,) = [run for run in operation.runs() if run["state_type"] == "CRASHED"]
@@ -152,7 +152,7 @@ def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Op
     (operation.folder / "raw").write_text("")
     assert operation.service("stop").returncode == 0
     assert operation.service("start", "--port", str(operation.port)).returncode == 0
-    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=120)
+    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=300)
 
 
 def test_stop_ends_what_start_has_started_and_nothing_else(operation: Operation) -> None:
@@ -161,7 +161,7 @@ def test_stop_ends_what_start_has_started_and_nothing_else(operation: Operation)
     below = [child for process in processes.values() for child in process.children(recursive=True)]
     stopped = operation.service("stop")
     assert "ended: server, worker" in stopped.stdout
-    assert wait_until(lambda: not any(process.is_running() for process in [*processes.values(), *below]))
+    assert wait_until(lambda: not any(process.is_running() for process in [*processes.values(), *below]), seconds=60)
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
