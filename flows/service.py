@@ -6,7 +6,6 @@ The server listens on 127.0.0.1 alone and keeps its database and logs in `.prefe
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,10 +21,10 @@ import psutil
 import typer
 from rich.console import Console
 
+from physicnet.ports import HOST, why_taken
 from physicnet.process import end_cleanly_on_sigterm
 
 HOME = Path(".prefect")
-HOST = "127.0.0.1"
 POOL = "physicnet"
 PATIENCE = 180.0  # seconds for the server to answer; a fresh database takes most of a minute
 FAREWELL = 15.0  # seconds for a process to end when asked to
@@ -162,12 +161,9 @@ def _wait_for(server: Started, port: int) -> None:
 
 def _require_free(port: int) -> None:
     """Refuse a port where somebody listens: it would be their server that we told of our deployments."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ServiceError(f"port {port} is taken; choose another: make serve PORT={port + 100}") from error
+    reason = why_taken(port)
+    if reason is not None:
+        raise ServiceError(f"port {port} cannot be used ({reason}); choose another: make serve PORT={port + 100}")
 
 
 def is_healthy(port: int) -> bool:

@@ -1,7 +1,6 @@
 """The view of all runs: MLflow's own server, on this machine alone, opened where runs are compared."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,13 @@ from contextlib import contextmanager
 
 import psutil
 
+from physicnet.ports import HOST as HOST
+from physicnet.ports import why_taken
 from physicnet.process import GRACE
 from physicnet.tracking import executions
 from physicnet.tracking.page import arrange
 from physicnet.tracking.store import Store
 
-HOST = "127.0.0.1"
 STDERR = 2  # where the server's own words go
 PATIENCE = 180.0  # seconds until the server must answer; on a busy machine it starts slowly
 
@@ -76,15 +76,12 @@ def _runs(server: subprocess.Popen[bytes]) -> bool:
 
 
 def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ViewError(
-                f"port {port} of this machine cannot be used ({error.strerror}); perhaps the runs are shown there "
-                f"already: http://{HOST}:{port}; or choose another with --port"
-            ) from None
+    reason = why_taken(port)
+    if reason is not None:
+        raise ViewError(
+            f"port {port} of this machine cannot be used ({reason}); perhaps the runs are shown there "
+            f"already: http://{HOST}:{port}; or choose another with --port"
+        )
 
 
 def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
