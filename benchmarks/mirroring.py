@@ -10,7 +10,6 @@ Writes docs/results/mirroring.csv.
 """
 
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from physicnet.config import Params, load_params
 from physicnet.fields import written_whole
 from physicnet.machine import machine
 from physicnet.mirror import mirrored
+from physicnet.ports import free_port
 from physicnet.tracking.store import Store
 from physicnet.viewer import HOST, serving, wait_for
 
@@ -79,13 +79,6 @@ def served(folder: Path) -> Iterator[str]:
     with serving(Store(folder), port) as server:
         wait_for(server, port)
         yield f"http://{HOST}:{port}"
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def measure(params: Params, params_file: Path) -> pd.DataFrame:

@@ -6,7 +6,6 @@ own page. Writes docs/figures/mlflow_charts.png, mlflow_compare.png and mlflow_r
 """
 
 import json
-import socket
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from browser import Page, browser
 
 from physicnet.fields import DataError
+from physicnet.ports import free_port
 from physicnet.tracking.page import arrange
 from physicnet.tracking.store import Store
 from physicnet.viewer import HOST, serving, wait_for
@@ -83,13 +83,6 @@ def evaluated(store: Store) -> list[str]:
     if not found:
         raise DataError(f"no execution in {store.place} was evaluated; dvc repro makes one")
     return found[:MOST]
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

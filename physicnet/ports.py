@@ -1,4 +1,4 @@
-"""Whether a server of ours may listen at a port of this machine."""
+"""Ports of this machine at which a server of ours may listen."""
 
 import socket
 
@@ -14,3 +14,10 @@ def why_taken(port: int) -> str | None:
         except OSError as error:
             return error.strerror or str(error)
     return None
+
+
+def free_port() -> int:
+    """A port where nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

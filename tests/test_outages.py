@@ -14,12 +14,12 @@ import pytest
 import yaml
 from mirrored_runs import everything, said
 from outages import Failure, Proxy, proxy
-from serving import free_port
 from workspaces import write_workspace
 
 from physicnet import cli, mirror
 from physicnet.contents import read_epochs
 from physicnet.lineage import md5_of
+from physicnet.ports import free_port
 from physicnet.replay import COMPLETED
 from physicnet.tracking import executions, registered
 from physicnet.tracking.executions import PARENT_VARIABLE

@@ -17,7 +17,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from serving import answers, free_port
+from serving import answers
 from training.conftest import CLIP, MACHINE, MODEL
 from waiting import wait_until
 
@@ -29,6 +29,7 @@ from physicnet.model.build import build
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
 from physicnet.normalization import Normalizer, Standardization
+from physicnet.ports import free_port
 from physicnet.served import REQUIRED, Served, log, offer
 from physicnet.tracking import registered
 from physicnet.tracking.registered import CHALLENGER, SHA256

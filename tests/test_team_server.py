@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from object_store import KEYS, client_of, object_store
 from rich.console import Console
-from serving import answers, free_port
+from serving import answers
 from waiting import wait_until
 from workspaces import write_workspace
 
 from physicnet import replay
+from physicnet.ports import free_port
 from physicnet.tracking.executions import PARENT_VARIABLE
 from physicnet.tracking.store import Store
 

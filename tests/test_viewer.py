@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from serving import free_port
 from waiting import wait_until
 
 from physicnet import viewer
+from physicnet.ports import free_port
 from physicnet.tracking.store import Store
 from physicnet.viewer import ViewError, view
 

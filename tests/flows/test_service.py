@@ -17,8 +17,9 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from serving import free_port
 from waiting import pid_in, wait_until
+
+from physicnet.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "physicist:secret"
