@@ -335,6 +335,42 @@ class CollectConfig(Section):
         return self
 
 
+class ForecastConfig(Section):
+    """Where the flow `forecast` puts forecasts, and for how long. No stage reads this section.
+
+    Those made more than `keep_days` before the newest are removed.
+    """
+
+    folder: Annotated[str, Field(min_length=1)]
+    keep_days: Positive
+
+
+class DriftConfig(Section):
+    """When the newest `hours` of observations are no longer like those of training.
+
+    They are not if more than the share `beyond_range` of the values lies outside the range of the training values, if
+    the share of cells without a value differs by more than `missing`, or if more than the share `codes` of the cells
+    would need another code for the codes to be as common as in training. With `retrain` a retrain is asked for then.
+    """
+
+    hours: Positive
+    beyond_range: Share
+    missing: Share
+    codes: Share
+    retrain: bool
+
+
+class VerifyConfig(Section):
+    """How forecasts are compared with what was observed after them. No stage reads this section.
+
+    Scores go to the CSV `table`, `weeks` of which are shown.
+    """
+
+    table: Annotated[str, Field(pattern=r"^[^/].*\.csv$")]
+    weeks: Count
+    drift: DriftConfig
+
+
 class ModelConfig(Section):
     """Sizes of the encoders, the codebook and the experts (see `physicnet/model/physicnet.py`), and what is left out.
 
@@ -437,6 +473,8 @@ class Params(Section):
     promote: PromoteConfig
     retrain: RetrainConfig
     collect: CollectConfig
+    forecast: ForecastConfig
+    verify: VerifyConfig
 
     @model_validator(mode="after")
     def _variables_agree(self) -> "Params":

@@ -110,6 +110,22 @@ def forecast_figure(
     return figure
 
 
+def outlook_figure(last: Frame, forecast: Mapping[str, Frame], *, now: str, chart: Map) -> Figure:
+    """Draw the last observed frame and what is forecast, by titles, where nothing of the truth is known yet."""
+    box = observed_box(last[None])
+    height, width = last[box].shape
+    with drawing_style():
+        size = 1.9 * (1 + len(forecast)) + 1.0, 1.9 * chart.aspect * height / width + 0.5
+        figure = Figure(size, layout="constrained")
+        grid = figure.subplots(1, 1 + len(forecast), squeeze=False)
+        _draw_start(grid[:, 0], last[box], now, chart)
+        for axes, (title, frame) in zip(grid[0, 1:], forecast.items(), strict=True):
+            axes.set_title(title)
+            draw_map(axes, frame[box], chart)
+        colour_bar(figure, grid, chart)
+    return figure
+
+
 def _draw_start(column: np.ndarray, frame: Frame, now: str, chart: Map) -> None:
     """Draw the last observed frame halfway down the first column, with a bar of the map's scale."""
     for axes in column:

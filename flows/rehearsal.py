@@ -1,0 +1,227 @@
+"""A rehearsal of the service: the observations of the bundled radar day arrive again, in minutes: `make rehearsal`.
+
+In a copy of the project, below `.physicnet/rehearsal`, the first hours train the first champion. The others are dropped
+into the inbox one after the other, and the deployments collect, forecast, verify, retrain and promote, each as in
+`prefect.yaml` but for the times between. Networks and trainings are small: what is rehearsed is the operation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.timeline import Happening
+
+FOLDER = Path(".physicnet") / "rehearsal"
+COPIED = ("flows", "physicnet", "params.yaml", "dvc.yaml", "prefect.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
+PATIENCE = 600.0  # seconds for a deployment to do what is expected of it
+FASTER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
+COLLECT_EVERY = 10  # seconds
+SMALL: dict[str, dict[str, Any]] = {
+    "clip": {"frames_out": 6},
+    "normalize": {"train_fraction": 0.5, "validation_fraction": 0.22, "gap": 2},
+    "crops": {"train_clips": 60},
+    "model": {"channels": 16, "code_dim": 16, "num_codes": 64, "hidden": 16},
+    "codebook": {"epochs": 1, "steps_per_epoch": 15},
+    "train": {"epochs": 2, "steps_per_epoch": 10},
+    "evaluate": {"bootstrap_samples": 200},
+    "retrain": {"minimum_new_frames": 12},
+    "collect": {"settled": 1},
+    "verify": {"drift": {"hours": 2}},
+}
+
+console = Console()
+
+
+class RehearsalError(RuntimeError):
+    """The service did not do what was expected of it."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """What is rehearsed: the observations, how many frames train the first champion, how many arrive at once.
+
+    `verify_after` so many arrivals, forecasts are verified. `changes` are made to the parameters.
+    """
+
+    observations: Path
+    first: int
+    at_once: int
+    verify_after: int
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: SMALL)
+
+
+def rehearse(play: Play, folder: Path) -> list[Happening]:
+    """Play it in a folder, which is made anew; return what happened.
+
+    Raises:
+        RehearsalError: if something that had to happen did not.
+    """
+    arrivals = prepare(play, folder)
+    operation = Operation(folder / "project")
+    with served(operation.project):
+        operation.run("retrain")
+        for number, arrival in enumerate(arrivals, 1):
+            console.print(f"{number} of {len(arrivals)} arrives: {arrival.name}", highlight=False)
+            operation.receive(arrival)
+            if number % play.verify_after == 0:
+                operation.run("verify")
+        operation.rest()
+        operation.run("verify")
+        happened = happenings()
+    check(happened, len(arrivals))
+    return happened
+
+
+def prepare(play: Play, folder: Path) -> list[Path]:
+    """Make the project in a folder, with the first frames in `data/raw`; return the files that are to arrive."""
+    shutil.rmtree(folder, ignore_errors=True)
+    project = folder / "project"
+    project.mkdir(parents=True)
+    for name in COPIED:
+        _copy(Path(name), project / name)
+    _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}, **play.changes})
+    _hasten(project / "prefect.yaml")
+    pieces = list(_pieces(play))
+    first, *arrivals = [_write(piece, folder / "arrivals") for piece in pieces]
+    (project / "data" / "raw").mkdir(parents=True)
+    (project / "data" / "inbox").mkdir()
+    first.rename(project / "data" / "raw" / first.name)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=project, check=True)
+    return arrivals
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def _change(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for section, values in changes.items():
+        for name, value in values.items():
+            params[section][name] = params[section][name] | value if isinstance(value, dict) else value
+    path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+def _hasten(path: Path) -> None:
+    """Let `collect` look often; what else runs at a time of day is asked for by the rehearsal."""
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for deployment in told["deployments"]:
+        deployment["schedules"] = [{"interval": COLLECT_EVERY}] if deployment["name"] == "collect" else []
+    path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+
+
+def _pieces(play: Play) -> Iterator[xr.Dataset]:
+    with xr.open_dataset(play.observations, decode_cf=False) as whole:
+        num = whole.sizes["time"]
+        starts = [0, *range(play.first, num, play.at_once)]
+        for start, stop in zip(starts, [*starts[1:], num], strict=True):
+            yield whole.isel(time=slice(start, stop)).load()
+
+
+def _write(piece: xr.Dataset, folder: Path) -> Path:
+    """Write a piece of a record under the time of its last frame."""
+    folder.mkdir(parents=True, exist_ok=True)
+    last = xr.decode_cf(piece)["time"].values[-1]
+    path = folder / f"observed_{np.datetime_as_string(last, unit='s').replace(':', '')}Z.nc"
+    piece.to_netcdf(path)
+    return path
+
+
+@contextmanager
+def served(project: Path) -> Iterator[None]:
+    """Serve the deployments of a project at a free port, and let Prefect here speak to that server."""
+    port = free_port()
+    neither = ("PREFECT_", "MLFLOW_TRACKING_URI")  # the user's own server and registry have no part in it
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(neither)}
+    environment |= FASTER | {"PYTHONPATH": str(project)}
+    service = [sys.executable, "-m", "flows.service"]
+    try:
+        subprocess.run([*service, "start", "--port", str(port)], cwd=project, env=environment, check=True)
+        with temporary_settings({PREFECT_API_URL: f"http://{HOST}:{port}/api"}):
+            yield
+    finally:
+        subprocess.run([*service, "stop"], cwd=project, env=environment, check=True)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The service of a project, and what people and instruments do to it."""
+
+    project: Path
+
+    def run(self, deployment: str) -> None:
+        """Let a deployment run now, and wait for its end."""
+        run = run_deployment(f"{deployment}/{deployment}", timeout=PATIENCE, poll_interval=1)
+        if run.state is None or not run.state.is_completed():
+            raise RehearsalError(f"{deployment} did not complete: {run.state}; {self.project}/.prefect has the logs")
+
+    def receive(self, arrival: Path) -> None:
+        """Drop a file into the inbox, and wait for the forecast from its last frame."""
+        arrival.rename(self.project / "data" / "inbox" / arrival.name)
+        forecast = self.project / "data" / "forecasts" / arrival.name.removeprefix("observed_")
+        _wait(forecast.is_file, f"a forecast from {arrival.name}")
+
+    def rest(self) -> None:
+        """Wait until nothing is at work or waits for its turn."""
+        _wait(lambda: not at_work(besides="collect"), "the end of all runs")
+
+
+def _wait(condition: Callable[[], bool], for_what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise RehearsalError(f"waited {PATIENCE:.0f} s in vain for {for_what}")
+        time.sleep(1)
+
+
+def check(happened: Sequence[Happening], num_arrivals: int) -> None:
+    """Check that all deployments did what they are for.
+
+    Raises:
+        RehearsalError: naming what was not as expected.
+    """
+    failed = [f"{each.deployment} {each.state}: {each.message}" for each in happened if not each.has_succeeded]
+    states = Counter((each.deployment, each.state) for each in happened)
+    faults = [f"a run did not succeed: {text}" for text in failed]
+    for deployment, state, least in (
+        ("collect", "Collected", 1),
+        ("forecast", "Forecast", num_arrivals),
+        ("verify", "Verified", 1),
+    ):
+        if states[deployment, state] < least:
+            faults.append(f"{deployment} ended as {state} {states[deployment, state]} times, not {least}")
+    if sum(states["retrain", state] for state in ("Promoted", "Kept")) < 2:
+        faults.append("no retrain followed the first")
+    if faults:
+        raise RehearsalError("; ".join(faults))
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="made anew; it keeps the project, its service has ended")] = FOLDER,
+) -> None:
+    """Rehearse with the bundled radar day; print a timeline and the scores, draw both."""
+    end_cleanly_on_sigterm()
+    play = Play(Path("data/raw/radar_knmi_20100826.nc"), first=64, at_once=4, verify_after=3)
+    happened = rehearse(play, folder.resolve())
+    console.print(as_table(happened))
+    save(timeline_figure(happened), folder / "timeline.png")
+    project = folder / "project"
+    params = load_params(project / "params.yaml")
+    scores = ledger.weekly(ledger.read(project / params.verify.table), 1, params.evaluate)
+    for table in result_tables(scores):
+        console.print(table)
+    console.print(f"Pictures: {folder}/timeline.png", highlight=False)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except RehearsalError as error:
+        Console(stderr=True).print(f"[bold red]Error:[/] {error}", soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,50 @@
+"""What a project knows of its variable from training: the baselines, the normalizer, the frames of the training part."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from physicnet.config import Params
+from physicnet.evaluation.rivals import build_baselines
+from physicnet.evaluation.scoring import data_ranges
+from physicnet.evaluation.training_part import TrainingPart
+from physicnet.fields import DataError, Field
+from physicnet.lineage import command_paths
+from physicnet.model.forecaster import Forecaster
+from physicnet.normalization import Normalizer
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The training part of a record as it was last split, its normalizer, and the baselines fitted to it."""
+
+    training: TrainingPart
+    normalizer: Normalizer
+    baselines: tuple[Forecaster, ...]
+
+    @property
+    def ranges(self) -> Mapping[str, float]:
+        """The data range of each variable; see `data_ranges`."""
+        return data_ranges(self.normalizer)
+
+    @classmethod
+    def of(cls, root: Path, params: Params) -> "Reference":
+        """Read it from the files of the stages `ingest` and `normalize`, where the folder's `dvc.yaml` says they are.
+
+        Raises:
+            DataError: if they do not exist, or a baseline cannot be fitted.
+            ConfigError: if a baseline is asked for whose package is not installed.
+        """
+        paths = {name: root / path for name, path in command_paths(root, "evaluate").items()}
+        missing = [name for name in ("fields", "statistics", "maps") if name not in paths or not paths[name].exists()]
+        if missing:
+            raise DataError(
+                f"{', '.join(missing)} of the last training are not there, without which there are no baselines: run "
+                "the command in the folder of dvc.yaml, after dvc repro"
+            )
+        normalizer = Normalizer.load(paths["statistics"], paths["maps"])
+        splits = json.loads(paths["statistics"].read_text(encoding="utf-8"))["splits"]
+        training = TrainingPart(Field.open(paths["fields"]), splits["train"], params.clip)
+        baselines = build_baselines(params.evaluate.baselines, training, normalizer)
+        return cls(training, normalizer, tuple(baselines))
