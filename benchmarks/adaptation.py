@@ -39,7 +39,7 @@ from safetensors.numpy import save_file
 from physicnet.checkpoint import content_hash
 from physicnet.config import InitConfig, Params, TrainConfig, load_params
 from physicnet.data.crops import draw_crops
-from physicnet.data.normalize import split, without_gaps, write_standardized
+from physicnet.data.normalize import describe, split, without_gaps, write_standardized
 from physicnet.data.statistics import fit
 from physicnet.data.workers import Here
 from physicnet.drawing import drawing_style, save
@@ -116,8 +116,7 @@ def prepare(record: Field, params: Params, folder: Path) -> dict[str, Path]:
     workers = Here()
     budget = workers.budget(params.ingest.memory_bytes, fit)
     normalizer = fit(record, splits["train"], params.normalize, budget=budget, workers=workers)
-    seconds = float(record.step / np.timedelta64(1, "s"))
-    described = {"splits": splits, "step_seconds": seconds, "variables": normalizer.to_dict()}
+    described = describe(record, splits, normalizer, params.ingest)
     paths["statistics"].write_text(json.dumps(described), encoding="utf-8")
     save_file(normalizer.maps(), paths["maps"])
     with written_whole(paths["normalized"]) as store:

@@ -26,6 +26,7 @@ app = typer.Typer(
 
 In = Annotated[Path, typer.Option(exists=True, help="read")]
 Out = Annotated[Path, typer.Option(help="written")]
+MODEL = "models/model.safetensors"  # where the stage train leaves it
 Resume = Annotated[Path, typer.Option(help="folder that holds the state of an earlier run, to go on from")]
 
 
@@ -135,6 +136,31 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
     with mirrored("evaluate", paths, evaluate=params.evaluate, clip=params.clip, machine=params.machine) as mirror:
         stage.evaluate(params.evaluate, params.clip, params.machine, **paths)
         mirror.show()
+
+
+@app.command()
+def forecast(
+    observations: Annotated[list[Path], typer.Argument(help="files, such as those that the model was trained on")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CF NetCDF; written")],
+    model: Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")] = MODEL,
+    lead: Annotated[
+        str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="forecast from this time (ISO 8601, UTC), not from the newest")] = None,
+    sharp: Annotated[bool, typer.Option(help="also with the values of the last observed frame")] = False,
+    flow: Annotated[bool, typer.Option(help="also the flow, and the share of the local level")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
+) -> None:
+    """Forecast from the newest frames of observations; a checkpoint is all that is needed."""
+    from physicnet.forecasting import cf
+    from physicnet.forecasting.loading import load, machine_here
+    from physicnet.process import end_cleanly_on_sigterm
+
+    end_cleanly_on_sigterm()
+    loaded = load(model, machine_here(device, threads))
+    cf.write(output, loaded.forecast(observations, lead=lead, at=at, sharp=sharp, flow=flow))
+    typer.echo(f"{output} written")
 
 
 @app.command()

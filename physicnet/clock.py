@@ -5,6 +5,8 @@ objects of `cftime`, as every other calendar is (360-day, noleap, ...). The stan
 one but for times before the Gregorian reform, which alone are told apart. Texts never go through nanoseconds.
 """
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import cftime
@@ -72,6 +74,22 @@ def format_time(time: Time) -> str:
     """Return a time to the second, or to the millisecond where there are any, with the calendar if it is not ours."""
     text, calendar = _told(time)
     return text if calendar == GREGORIAN else f"{text} ({calendar})"
+
+
+def parse_time(text: str, calendar: str) -> int:
+    """Return the time that ISO 8601 text tells, in milliseconds of a calendar; UTC unless an offset is written.
+
+    Raises:
+        ValueError: if it tells none.
+    """
+    if calendar == GREGORIAN:
+        time = datetime.fromisoformat(text)
+        utc = time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+        return int(to_milliseconds(np.array([utc], "datetime64[us]"))[0])
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
+        with suppress(ValueError):
+            return int(to_milliseconds(np.array([cftime.datetime.strptime(text, form, calendar=calendar)]))[0])
+    raise ValueError(f"{text!r} is no time of the calendar {calendar}")
 
 
 def day_and_minute(time: Time) -> tuple[str, str]:

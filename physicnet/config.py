@@ -5,6 +5,7 @@ parameter. There are no defaults here: what is not written in `params.yaml` is n
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import log10
 from pathlib import Path
@@ -71,6 +72,9 @@ class VariableConfig(Section):
         return self
 
 
+OF_AN_ARCHIVE = {"pattern": "*", "max_quarantined": 0, "memory_limit": "2 GiB", "cluster": None}
+
+
 class IngestConfig(Section):
     """Which files and variables are read, how many cells of the files make one cell of ours, what is refused.
 
@@ -88,6 +92,19 @@ class IngestConfig(Section):
     max_quarantined: Index
     memory_limit: str
     cluster: str | None
+
+    def rules(self) -> dict[str, Any]:
+        """Return, as JSON, what decides which values a file gives: not where files lie, nor what reading may take."""
+        return self.model_dump(mode="json", exclude=set(OF_AN_ARCHIVE))
+
+    @classmethod
+    def of_rules(cls, rules: Mapping[str, Any], memory_limit: str) -> "IngestConfig":
+        """Return rules as the section that reads files named one by one, in this process; none may be refused.
+
+        Raises:
+            ValidationError: if these are no rules of this version.
+        """
+        return cls.model_validate({**rules, **OF_AN_ARCHIVE, "memory_limit": memory_limit})
 
     @property
     def memory_bytes(self) -> int:

@@ -14,7 +14,6 @@ dimension there has none here.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -24,11 +23,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32, Shaped
 
-from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint
-from physicnet.clock import GREGORIAN, calendar_of, format_time, to_milliseconds, written
+from physicnet.checkpoint import content_hash
+from physicnet.clock import GREGORIAN, calendar_of, parse_time, to_milliseconds, written
 from physicnet.config import MachineConfig
-from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
-from physicnet.fields import DataError, Field, time_differences
+from physicnet.data.spacing import Spacing
+from physicnet.fields import DataError, Field
+from physicnet.forecasting.kind import Kind
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
 from physicnet.tracking import registered
@@ -55,7 +55,6 @@ REQUIRED = (
 )
 OUTPUTS = ("mean", "sharp")
 EXAMPLE = 64  # cells
-SECOND = np.timedelta64(1, "s")
 
 Arrays = dict[str, np.ndarray]
 
@@ -130,14 +129,7 @@ class Served:
     def __init__(self, checkpoint: Path, machine: MachineConfig, units: Mapping[str, str]) -> None:
         self.forecaster = ModelForecaster.load(checkpoint, machine)
         self.units = units
-        metadata = load_checkpoint(checkpoint).metadata
-        missing = [key for key in ("step_seconds", "grid") if key not in metadata]
-        if missing:
-            raise CheckpointError(
-                f"{checkpoint} does not tell {', '.join(missing)}: it is no model of this version; train again"
-            )
-        self.step = np.timedelta64(round(1000 * metadata["step_seconds"]), "ms")
-        self.grid = [Spacing(**axis) for axis in metadata["grid"]]
+        self.kind = Kind.of(checkpoint)
         self._turn = Lock()
 
     @property
@@ -196,13 +188,13 @@ class Served:
 
     @property
     def _dims(self) -> tuple[str, str, str]:
-        rows, columns = self.grid
+        rows, columns = self.kind.grid
         return "time", rows.axis, columns.axis
 
     @property
     def _axes(self) -> list[Spacing]:
         """The axes that have a coordinate."""
-        return [axis for axis in self.grid if axis.distance is not None]
+        return [axis for axis in self.kind.grid if axis.distance is not None]
 
     def _arrays(self, field: Field, times: Shaped[np.ndarray, "t"], frames: Float32[np.ndarray, "t c h w"]) -> Arrays:
         arrays = {"time": written(to_milliseconds(times), GREGORIAN).astype(str)}
@@ -225,34 +217,9 @@ class Served:
         past = Field(dataset.isel(time=slice(-frames_in, None)))
         if past.shape[0] < frames_in:
             raise DataError(f"the model needs {frames_in} frames, only {past.shape[0]} are there; give it more")
-        self._check_clock(past)
-        self._check_grid(past)
+        self.kind.check_clock(past)
+        self.kind.check_grid(past)
         return past
-
-    def _check_clock(self, past: Field) -> None:
-        differences = time_differences(past.times)
-        off = differences != self.step
-        if off.any():
-            frame = int(np.argmax(off))
-            raise DataError(
-                f"{format_time(past.times[frame + 1])} comes {differences[frame] / SECOND:g} s after the frame before "
-                f"it, but the model knows steps of {self.step / SECOND:g} s; give it {len(past.times)} frames that far "
-                "apart, one that was not observed with nothing but missing values"
-            )
-
-    def _check_grid(self, past: Field) -> None:
-        own = spacing_of(past)
-        faults = compare_spacing(own, self.grid).differences
-        faults += [
-            f"{there.axis} is uneven: a row or column is absent, repeated or out of order"
-            for here, there in zip(own, self.grid, strict=True)
-            if (there.regular and not here.regular) or not _runs_one_way(past.dataset[here.axis].values)
-        ]
-        if faults:
-            raise DataError(
-                f"the grid (here) is not like the one that the model was trained on (there): {'; '.join(faults)}; "
-                "give it frames of whole rows and columns of that spacing, in the units of the training data"
-            )
 
 
 def _best_observed(past: Field) -> tuple[slice, slice]:
@@ -270,13 +237,7 @@ def _best_observed(past: Field) -> tuple[slice, slice]:
 
 def _times(texts: Shaped[np.ndarray, "t"]) -> Shaped[np.ndarray, "t"]:
     try:
-        told = [datetime.fromisoformat(text) for text in texts.tolist()]
+        told = [parse_time(text, GREGORIAN) for text in texts.tolist()]
     except ValueError as error:
         raise DataError(f"time holds what is no time ({error}); write UTC as 2010-08-26T00:05:00") from error
-    moments = [time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None) for time in told]
-    return np.array(moments, "datetime64[us]")
-
-
-def _runs_one_way(coordinate: np.ndarray) -> bool:
-    steps = np.diff(coordinate)
-    return bool((steps > 0).all() or (steps < 0).all())
+    return np.array(told, "datetime64[ms]")

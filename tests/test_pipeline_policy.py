@@ -49,7 +49,13 @@ def test_code_dependencies_are_what_the_stage_imports(stage: str) -> None:
 
 def test_packages_hold_no_code_that_dvc_would_not_see() -> None:
     packages = [file for file in (ROOT / "physicnet").rglob("__init__.py") if file.read_text().strip()]
-    assert packages == []
+    assert packages == [ROOT / "physicnet" / "__init__.py"]
+
+
+def test_the_package_itself_only_hands_on_what_is_asked_for() -> None:
+    program = "import sys, physicnet; print(sorted(n for n in sys.modules if n.startswith(('physicnet', 'numpy'))))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["['physicnet']"]
 
 
 @each_stage

@@ -157,6 +157,15 @@ def _runs(verdict: Verdict, origins: Int64[np.ndarray, "t 2"]) -> Iterator[Run]:
 
 def write_shard(shard: Shard, *, store: Path, config: IngestConfig, budget: Budget) -> Refusal | None:
     """Write one shard into the store; return the file that could not be read, if there is one."""
+    values = read_shard(shard, config, budget)
+    if isinstance(values, Refusal):
+        return values
+    zarr.open_array(store / shard.variable.channel, mode="r+")[shard.part.frames, shard.part.rows] = values
+    return None
+
+
+def read_shard(shard: Shard, config: IngestConfig, budget: Budget) -> Float32[np.ndarray, "t h w"] | Refusal:
+    """Return the values of one shard, or the file that could not be read."""
     frames, rows = shard.part.frames, shard.part.rows
     _, width = shard.sizes.values()
     values = np.full((frames.stop - frames.start, rows.stop - rows.start, width), np.nan, np.float32)
@@ -167,8 +176,7 @@ def write_shard(shard: Shard, *, store: Path, config: IngestConfig, budget: Budg
             check_unchanged(run.source, run.stamp)
         except Exception as error:  # any, as in the survey: the file was readable then
             return refusal_of(run.source, error, run.sha256)
-    zarr.open_array(store / shard.variable.channel, mode="r+")[frames, rows] = values
-    return None
+    return values
 
 
 def _fill(

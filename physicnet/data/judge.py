@@ -89,16 +89,20 @@ class Verdict:
         """The calendar in which all frames of the surveys are told."""
         return settled(self.surveys[0].calendar, self.frames["time"].to_numpy()) if self.surveys else GREGORIAN
 
+    def within(self, first: int, last: int) -> "Verdict":
+        """Return the part of the record from one time to another, both included; files and frames stay."""
+        return replace(self, times=self.times[(first <= self.times) & (self.times <= last)])
+
     def header_of(self, variable: str) -> Header | None:
         """Return the header of the first file that gives frames of a variable to the record; None if there is none."""
-        file = self.origins(variable)[:, 0]
-        used = file[file >= 0]
-        return self.surveys[used.min()].header if used.size else None
+        rows = self.frames[(self.frames["variable"] == variable) & (self.frames["status"] == ACCEPTED)]
+        return self.surveys[rows["file"].min()].header if len(rows) else None
 
     def origins(self, variable: str) -> Int64[np.ndarray, "t 2"]:
         """Return the survey and its frame from which each frame of the record comes; -1, -1 where it is missing."""
         found = np.full((len(self.times), 2), -1)
         rows = self.frames[(self.frames["variable"] == variable) & (self.frames["status"] == ACCEPTED)]
+        rows = rows[rows["time"].isin(self.times)]
         found[np.searchsorted(self.times, rows["time"])] = rows[["file", "frame"]].to_numpy()
         return found
 

@@ -13,6 +13,7 @@ import zarr
 from jaxtyping import Float32
 from safetensors.numpy import save
 
+from physicnet.clock import calendar_of, to_milliseconds, written
 from physicnet.config import ClipConfig, IngestConfig, NormalizeConfig
 from physicnet.data.budget import Budget
 from physicnet.data.progress import followed
@@ -50,7 +51,7 @@ def normalize(
             normalizer = fit(field, splits["train"], config, budget=budget, workers=workers)
             _check_clock(field, normalizer)
             with written_whole(normalized) as store, written_whole(statistics) as table, written_whole(maps) as arrays:
-                described = _described(field, splits, normalizer)
+                described = describe(field, splits, normalizer, ingest)
                 table.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
                 arrays.write_bytes(save(normalizer.maps()))
                 write_standardized(field.isel(0, splits["test"][0][0]), normalizer, store, budget, workers)
@@ -58,9 +59,23 @@ def normalize(
         raise DataError(f"{fields}: {error}") from None
 
 
-def _described(field: Field, splits: dict[str, Segments], normalizer: Normalizer) -> dict[str, object]:
-    seconds = float(field.step / np.timedelta64(1, "s"))
-    return {"splits": splits, "step_seconds": seconds, "variables": normalizer.to_dict()}
+def describe(
+    field: Field, splits: dict[str, Segments], normalizer: Normalizer, ingest: IngestConfig
+) -> dict[str, object]:
+    """Return what `statistics.json` tells; docs/data-formats.md has the keys."""
+    return {
+        "splits": splits,
+        "step_seconds": float(field.step / np.timedelta64(1, "s")),
+        "variables": normalizer.to_dict(),
+        "ingest": ingest.rules(),
+        "span": _span(field, splits["train"]),
+    }
+
+
+def _span(field: Field, part: Segments) -> dict[str, str]:
+    times, calendar = field.times[[part[0][0], part[-1][1] - 1]], calendar_of(field.times)
+    start, end = written(to_milliseconds(times), calendar)
+    return {"start": start, "end": end, "calendar": calendar}
 
 
 def _check_clock(field: Field, normalizer: Normalizer) -> None:

@@ -43,6 +43,13 @@ def spacing_of(field: Field) -> list[Spacing]:
     return [_along(field, dim) for dim in field.spatial_dims]
 
 
+def mapping_of(field: Field) -> str | None:
+    """Return the CF name of the projection that the grid lies in (`grid_mapping_name`); None if it is not told."""
+    link = field.dataset[field.variables[0]].encoding.get("grid_mapping")
+    told = field.dataset[link].attrs.get("grid_mapping_name") if link in field.dataset.coords else None
+    return None if told is None else str(told)
+
+
 def _along(field: Field, dim: str) -> Spacing:
     axis = field.dataset[dim]  # without a coordinate, xarray counts the cells
     if dim not in field.dataset.coords or axis.dtype.kind not in "iuf" or axis.size < 2:

@@ -85,17 +85,18 @@ class ModelForecaster:
         self._limited.clear()
         return share
 
-    def explain(self, past: Field) -> dict[str, np.ndarray]:
-        """What a forecast over the trained leads is made of.
+    def explain(self, past: Field, num_leads: int | None = None) -> dict[str, np.ndarray]:
+        """What a forecast is made of; one over the trained leads, unless others are asked for.
 
         Returns:
             `flow` (2 h w; x, y in pixels per step), `gate` (k h w; share of the local level, mean over variables) and
             `codes` (i j; index of the code of each coarse cell of the global view).
         """
         height, width = past.shape[2:]
-        flow, gate = torch.zeros(2, height, width), torch.zeros(self.frames_out, height, width)
+        num_leads = self.frames_out if num_leads is None else num_leads
+        flow, gate = torch.zeros(2, height, width), torch.zeros(num_leads, height, width)
         codes = torch.zeros(-(-height // GRID), -(-width // GRID), dtype=torch.int64)
-        for tile, prediction in self._predict(past, self.frames_out):
+        for tile, prediction in self._predict(past, num_leads):
             tile.of(flow).add_(tile.weight * prediction.flow[0].cpu())
             tile.of(gate).add_(tile.weight * prediction.gate[0].mean(dim=1).cpu())
             found = prediction.codes[0].indices[0].cpu()

@@ -38,15 +38,19 @@ class Sharp:
         Raises:
             DataError: if nothing of a variable was observed in the last frame.
         """
-        frames = self.forecaster.forecast(past, num_leads)
-        last = past.frames(past.shape[0] - 1, past.shape[0])[0]
-        for variable, cells in zip(past.variables, last, strict=True):
-            if np.isnan(cells).all():
-                raise DataError(
-                    f"nothing of {variable} was observed at {format_time(past.times[-1])}, the last frame, so there "
-                    "is nothing to match a forecast with; forecast from another time, or take the mean forecast"
-                )
-        return np.stack([[match(*pair) for pair in zip(frame, last, strict=True)] for frame in frames])
+        return sharpened(self.forecaster.forecast(past, num_leads), past)
+
+
+def sharpened(frames: Float32[np.ndarray, "k c h w"], past: Field) -> Float32[np.ndarray, "k c h w"]:
+    """Match each lead and variable of a forecast with the last frame of what it was made from; see `Sharp`."""
+    last = past.frames(past.shape[0] - 1, past.shape[0])[0]
+    for variable, cells in zip(past.variables, last, strict=True):
+        if np.isnan(cells).all():
+            raise DataError(
+                f"nothing of {variable} was observed at {format_time(past.times[-1])}, the last frame, so there "
+                "is nothing to match a forecast with; forecast from another time, or take the mean forecast"
+            )
+    return np.stack([[match(*pair) for pair in zip(frame, last, strict=True)] for frame in frames])
 
 
 def match(forecast: Frame, observed: Frame) -> Frame:

@@ -1,5 +1,6 @@
 """The registered model `physicnet`: logged models of runs as its versions, their tags and their aliases."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ CHAMPION = "champion"  # alias of the version that is served
 SHA256 = "physicnet.sha256"  # tag of a version: the hash of its checkpoint
 FORMER = "promotion.former"  # tag of the registered model: the champions of before that are left, the latest last
 MODEL = "model"  # where a run keeps its logged model
+ADDRESS = re.compile(rf"models:/{REGISTERED}(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
 def log_model(
@@ -151,6 +153,26 @@ def fetch_model(store: Store, version: "ModelVersion", folder: Path) -> Path:
         "files, or check out the commit and the data of that run; dvc repro --force --single-item evaluate then "
         "registers it anew"
     )
+
+
+def fetch_checkpoint(store: Store, address: str, folder: Path) -> Path:
+    """Download the checkpoint of `models:/physicnet@ALIAS` or `models:/physicnet/VERSION`, and return its path.
+
+    Raises:
+        HistoryError: if the address is none of these, the registered model has no such version, or its files are gone.
+    """
+    found = ADDRESS.fullmatch(address)
+    if found is None:
+        raise HistoryError(f"{address} names no model; write models:/{REGISTERED}@{CHAMPION} or models:/{REGISTERED}/3")
+    store.require_existing()
+    numbers = {str(each.version): each for each in store.client.search_model_versions(f"name = '{REGISTERED}'")}
+    wanted = holder(store, found["alias"]) if found["alias"] else found["version"]
+    if wanted not in numbers:
+        raise HistoryError(
+            f"There is no {address} in {store.place}: {REGISTERED} has the versions {sorted(numbers) or 'none'}; "
+            "physicnet promote names the champion"
+        )
+    return next(fetch_model(store, numbers[wanted], folder).glob("data/*"))
 
 
 def _schema(arrays: Mapping[str, np.ndarray]) -> "Schema":

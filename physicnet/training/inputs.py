@@ -15,34 +15,45 @@ from physicnet.checkpoint import MAPS, content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
 from physicnet.data.dataset import ClipDataset, Clips
-from physicnet.data.spacing import Spacing, spacing_of
+from physicnet.data.spacing import Spacing, mapping_of, spacing_of
 from physicnet.fields import Field
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
 from physicnet.normalization import Normalizer
 
+ORIGIN = ("ingest", "span")  # keys of statistics.json
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """The clips of both parts, the standardisation that made them, and the steps of their clock and grid."""
+    """The clips of both parts, the standardisation that made them, and the steps of their clock and grid.
+
+    `origin` is what `statistics.json` tells of how the observations were read and of what time they are: `ingest` and
+    `span`.
+    """
 
     clips: Clips
     validation: Clips
     normalizer: Normalizer
     step_seconds: float
     grid: list[Spacing]  # of rows, of columns
+    grid_mapping: str | None  # its `grid_mapping_name`
+    origin: Mapping[str, object]
 
     @classmethod
     def read(cls, normalized: Path, statistics: Path, maps: Path, crops: Path, *, cache_mib: int) -> "Inputs":
         """Open the outputs of the data stages; both parts share one cache."""
         field = Field.open(normalized)
         record = CachedWindows(field, cache_mib * 2**20)
+        told = json.loads(statistics.read_text(encoding="utf-8"))
         return cls(
             ClipDataset(record, crops, "train"),
             ClipDataset(record, crops, "validation"),
             Normalizer.load(statistics, maps),
             float(field.step / np.timedelta64(1, "s")),
             spacing_of(field),
+            mapping_of(field),
+            {key: told[key] for key in ORIGIN},
         )
 
     def build(self, model: ModelConfig, clip: ClipConfig) -> PhysicNet:
@@ -59,6 +70,8 @@ class Inputs:
             "normalizer": self.normalizer.to_dict(),
             "step_seconds": self.step_seconds,
             "grid": [asdict(spacing) for spacing in self.grid],
+            "grid_mapping": self.grid_mapping,
+            **self.origin,
         }
 
     def maps(self) -> dict[str, Tensor]:

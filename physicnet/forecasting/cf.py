@@ -1,0 +1,79 @@
+"""Forecasts in files: CF NetCDF, one forecast origin a file; docs/data-formats.md has the layout."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from physicnet.clock import calendar_of, is_clock, to_milliseconds
+from physicnet.data.opening import errors_named
+from physicnet.fields import DataError, written_whole
+
+LEVEL = 4  # of zlib: more takes longer and saves little
+
+
+def write(path: Path, dataset: xr.Dataset) -> None:
+    """Write a forecast, whole or not at all: values packed by zlib, a lead a chunk, NaN where missing."""
+    mapped = {name: array.encoding["grid_mapping"] for name, array in dataset.data_vars.items() if _is_mapped(array)}
+    # A grid mapping that stayed a coordinate would be listed among the coordinates of the variables, too.
+    flat = dataset.copy().reset_coords(sorted(set(mapped.values()) & set(dataset.coords)))
+    for name, array in flat.variables.items():
+        array.encoding = _encoding(array)
+        if name in mapped:
+            array.attrs["grid_mapping"] = mapped[name]
+        elif name in flat.data_vars and not array.ndim:
+            array.encoding["coordinates"] = None  # a grid mapping has no place and no time
+    with written_whole(path) as partial:
+        flat.to_netcdf(partial, engine="netcdf4")
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read a file of this layout, into memory, whoever made it.
+
+    Raises:
+        DataError: if it cannot be read, or has no single forecast reference time, or no axis `time` of valid times.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is no file; name a forecast")
+    with errors_named(path), xr.open_dataset(path, engine="netcdf4", decode_coords="all") as lazy:
+        dataset = lazy.load()
+    origins = [c for c in dataset.coords.values() if c.attrs.get("standard_name") == "forecast_reference_time"]
+    if len(origins) != 1 or origins[0].ndim:
+        raise DataError(
+            f"{path} is no forecast from one time: it has {len(origins)} coordinates with the standard_name "
+            "forecast_reference_time, of which one is needed, a single value; docs/data-formats.md has the layout"
+        )
+    if "time" not in dataset.coords or not is_clock(dataset["time"].values):
+        raise DataError(f"{path} has no axis time of valid times; docs/data-formats.md has the layout")
+    return dataset
+
+
+def _is_mapped(array: xr.DataArray) -> bool:
+    return "grid_mapping" in array.encoding
+
+
+def _encoding(array: xr.Variable) -> dict[str, Any]:
+    """How a variable is stored."""
+    if is_clock(np.atleast_1d(array.values)):
+        return _of_times(np.atleast_1d(array.values))
+    if array.ndim < 2:
+        return {"_FillValue": None} if array.dtype.kind == "f" else {}
+    packed = {
+        "zlib": True,
+        "complevel": LEVEL,
+        "shuffle": True,
+        "chunksizes": (1,) * (array.ndim - 2) + array.shape[-2:],
+    }
+    return packed | {"_FillValue": array.dtype.type(np.nan) if array.dtype.kind == "f" else None}
+
+
+def _of_times(times: np.ndarray) -> dict[str, Any]:
+    since = to_milliseconds(times)
+    unit = "seconds" if (since % 1000 == 0).all() else "milliseconds"
+    return {
+        "units": f"{unit} since 1970-01-01 00:00:00",
+        "calendar": calendar_of(times),
+        "dtype": np.int64,
+        "_FillValue": None,
+    }

@@ -1,0 +1,119 @@
+"""The frames that a forecast is made from: out of files or a dataset, by the ingest rules that a checkpoint carries."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+import xarray as xr
+
+from physicnet.clock import calendar_of, is_clock, parse_time, to_milliseconds
+from physicnet.config import IngestConfig, VariableConfig
+from physicnet.data.archive import template
+from physicnet.data.judge import Verdict
+from physicnet.data.recent import Last, judged, named, read_stretch
+from physicnet.data.sources import Source
+from physicnet.data.spacing import compare_spacing, spacing_of
+from physicnet.data.units import understood
+from physicnet.fields import DataError, Field
+from physicnet.forecasting.kind import Kind
+
+Observations = xr.Dataset | Path | Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the frames that a model needs.
+
+    `rules` are those of ingest that the checkpoint carries, `kind` is what frames must be like.
+    """
+
+    rules: Mapping[str, Any]
+    kind: Kind
+
+    def read(self, observations: Observations, at: str | None) -> Field:
+        """Return the last frames that the model needs, or the last up to the time `at`, as the model takes them.
+
+        Raises:
+            DataError: if files or dataset cannot be used, or a frame that is needed is not there.
+        """
+        with self._sources(observations, at) as (sources, config):
+            verdict, last = judged(sources, config), Last(self.kind.frames_in, self.kind.step, at)
+            last.ends(verdict)
+            return read_stretch(verdict, self._coarsened(verdict, config), last)
+
+    @contextmanager
+    def _sources(self, observations: Observations, at: str | None) -> Iterator[tuple[list[Source], IngestConfig]]:
+        config = IngestConfig.of_rules(self.rules, _memory())
+        if not isinstance(observations, xr.Dataset):
+            yield named([observations] if isinstance(observations, Path) else observations), config
+            return
+        with TemporaryDirectory() as folder:
+            path = Path(folder).resolve() / "dataset.nc"
+            _store(self._recent(observations, at), path)
+            yield [Source("the dataset", path, path.parent)], _names_of(observations, config)
+
+    def _recent(self, dataset: xr.Dataset, at: str | None) -> xr.Dataset:
+        """Leave out of a dataset, which may be a long record, the frames that cannot be needed."""
+        axes = [coord for coord in dataset.coords.values() if coord.dims == (coord.name,) and is_clock(coord.values)]
+        if len(axes) != 1:
+            return dataset
+        times = to_milliseconds(axes[0].values)
+        end = int(times.max()) if at is None else parse_time(at, calendar_of(axes[0].values))
+        reach = self.kind.frames_in * int(self.kind.step / np.timedelta64(1, "ms"))
+        near = (times >= end - reach) & (times <= end)
+        return dataset.isel({axes[0].name: near}) if near.any() else dataset
+
+    def _coarsened(self, verdict: Verdict, config: IngestConfig) -> IngestConfig:
+        """Return the rules with the number of cells that make one of the model's: what was averaged before stays."""
+        for cells in (config.coarsen, 1):
+            fitting = config.model_copy(update={"coarsen": cells})
+            if not compare_spacing(spacing_of(template(verdict, fitting)), self.kind.grid).differences:
+                return fitting
+        return config
+
+
+def _memory() -> str:
+    """What reading may take: all that is free beside what the process has."""
+    free = psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    return f"{free // 2**20} MiB"
+
+
+def _store(dataset: xr.Dataset, path: Path) -> None:
+    links = {name: array.encoding["grid_mapping"] for name, array in dataset.data_vars.items() if _linked(array)}
+    bare = dataset.drop_encoding()
+    for name, link in links.items():
+        bare[name].attrs["grid_mapping"] = link
+    try:
+        bare.to_netcdf(path, engine="netcdf4")
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise DataError(
+            f"the dataset cannot be read as a NetCDF file can ({error}); leave out what such files do not hold"
+        ) from error
+
+
+def _linked(array: xr.DataArray) -> bool:
+    return "grid_mapping" in array.encoding
+
+
+def _names_of(dataset: xr.Dataset, config: IngestConfig) -> IngestConfig:
+    """Return the rules for a dataset in memory: variables may be called as in the files or by their channels."""
+    variables = [_name_of(dataset, variable).model_dump() for variable in config.variables]
+    return IngestConfig.model_validate(config.model_dump() | {"variables": variables, "time_from_name": None})
+
+
+def _name_of(dataset: xr.Dataset, variable: VariableConfig) -> VariableConfig:
+    """Return how to read a variable: file_units and select hold for files that lack units, and have such dimensions."""
+    last = variable.name.rsplit("/", 1)[-1]
+    name = next((name for name in (last, variable.channel) if name in dataset.data_vars), last)
+    if name not in dataset.data_vars:
+        return variable
+    array = dataset[name]
+    select = {dim: value for dim, value in variable.select.items() if dim in array.dims}
+    told = understood(array.attrs.get("units")) is not None
+    changes = {"name": name, "select": select, "file_units": None if told else variable.file_units}
+    return variable.model_copy(update=changes)
