@@ -42,8 +42,8 @@ temperature: $(BIN)/.installed  ## the same with hourly 2 m temperature in place
 	dvc exp run $(TEMPERATURE)
 	@physicnet table
 
-serve: $(BIN)/.installed  ## start a Prefect server on 127.0.0.1, a worker and the deployments; PORT=4200
-	python -m flows.service start --port $(PORT)
+serve: $(BIN)/.installed  ## start a Prefect server on 127.0.0.1, a worker and the deployments; PORT=4200 NOTIFY=slack-webhook/ops
+	python -m flows.service start --port $(PORT) $(if $(NOTIFY),--notify $(NOTIFY))
 
 stop: $(BIN)/.installed  ## end what `make serve` has started
 	python -m flows.service stop

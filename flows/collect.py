@@ -17,6 +17,7 @@ from prefect.events import Event, Resource
 from prefect.events.clients import get_events_client
 from prefect.states import Completed
 
+from flows.project import project_resource
 from flows.raw_data import paths_of_ingest, unread
 from physicnet.config import load_params
 from physicnet.data.arrivals import Collected
@@ -98,8 +99,8 @@ def _announce(result: Collected) -> None:
     if result.accepted or result.quarantined or result.duplicates:
         create_markdown_artifact(in_markdown(result), key="observations", description="What came into the inbox")
     if result.accepted:
-        project = f"physicnet.project.{Path.cwd().name}"
-        event = Event(event=ACCEPTED, resource=Resource({"prefect.resource.id": project}), payload=told(result))
+        resource = Resource({"prefect.resource.id": project_resource()})
+        event = Event(event=ACCEPTED, resource=resource, payload=told(result))
         asyncio.run(_send(event))
 
 

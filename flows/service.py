@@ -58,7 +58,10 @@ class Started:
 
 
 @app.command()
-def start(port: Annotated[int, typer.Option(help="of the server, on 127.0.0.1")] = 4200) -> None:
+def start(
+    port: Annotated[int, typer.Option(help="of the server, on 127.0.0.1")] = 4200,
+    notify: Annotated[str | None, typer.Option(help="block by which failures are told, TYPE/NAME")] = None,
+) -> None:
     """Start a server, make the deployments and the automations, start a worker."""
     running = [each for each in _recorded() if each.process]
     if running:
@@ -78,7 +81,8 @@ def start(port: Annotated[int, typer.Option(help="of the server, on 127.0.0.1")]
         _wait_for(started[0], port)
         _prefect(environment, "work-pool", "create", POOL, "--type", "process", "--overwrite")
         _prefect(environment, "--no-prompt", "deploy", "--all")
-        _run([sys.executable, "-m", "flows.automations"], environment)
+        told = [] if notify is None else ["--notify", notify]
+        _run([sys.executable, "-m", "flows.automations", *told], environment)
         launch("worker", "worker", "start", "--pool", POOL, "--name", "here")
     except BaseException:
         end(started)

@@ -74,7 +74,7 @@ class Operation:
         ]
 
     def retrain(self) -> None:
-        (deployment,) = self.ask("/deployments/filter", {"deployments": {"name": {"any_": ["retrain"]}}})
+        (deployment,) = self.ask("/deployments/filter", {"flows": {"name": {"any_": ["retrain"]}}})
         self.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
 
 
@@ -120,10 +120,13 @@ def test_the_next_nights_and_minutes_are_scheduled(operation: Operation) -> None
 def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
     program = (
         "from prefect.events import emit_event\n"
-        "emit_event('physicnet.observations.accepted', resource={'prefect.resource.id': 'physicnet.inbox'})"
+        "from flows.project import project_resource\n"
+        "emit_event('physicnet.observations.accepted', resource={'prefect.resource.id': project_resource()})"
     )
     address = {"PREFECT_API_URL": f"http://127.0.0.1:{operation.port}/api", "PREFECT_API_AUTH_STRING": PASSWORD}
-    subprocess.run([sys.executable, "-c", program], check=True, env=operation.environment | address)
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=operation.folder, check=True, env=operation.environment | address
+    )
     assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), seconds=300)
     (run,) = [run for run in operation.runs() if run["created_by"]["type"] == "AUTOMATION"]
     assert run["state"]["message"] == "nothing is new: all stages are up to date"
