@@ -24,6 +24,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.process import ProcessGroups
+from flows.shown_progress import ShownProgress
 from physicnet.mirror import mirrored_execution
 from physicnet.process import end_cleanly_on_sigterm
 from physicnet.tracking.executions import PARENT_VARIABLE
@@ -116,11 +117,13 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str],
 
     def on_line(line: str) -> None:
         transcript.read(line)
+        progress.read(line)
         if line:
             logger.info(line)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    status = groups.run(command, environment, on_line, seconds=None if minutes is None else 60 * minutes)
+    with ShownProgress(stage) as progress:
+        status = groups.run(command, environment, on_line, seconds=None if minutes is None else 60 * minutes)
     if status != 0 and transcript.is_locked:
         raise LockError(
             f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; .dvc/tmp/rwlock names its process"

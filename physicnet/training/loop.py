@@ -11,16 +11,13 @@ and writes: what one process learns from a batch, several learn that share it, b
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -29,6 +26,7 @@ from physicnet.config import TrainingConfig
 from physicnet.data.dataset import Batch, Clips, epoch_batches
 from physicnet.fields import written_whole
 from physicnet.machine import Machine
+from physicnet.progress import steps_shown
 
 Report = Callable[[int, Mapping[str, float]], None]
 Row = dict[str, float]  # numbers of an epoch, by name
@@ -99,7 +97,8 @@ def fit(
     optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     averaged = AveragedModel(task.model, avg_fn=lambda mean, weight, _: torch.lerp(mean, weight, 1 - AVERAGING))
     done = _restore(resume / STATE, key, task.model, averaged, optimizer)
-    with _progress(machine, len(done.history), config) as advance:
+    total, restored = config.epochs * config.steps_per_epoch, len(done.history) * config.steps_per_epoch
+    with steps_shown(restored, total, is_shown=machine.leads) as advance:
         for epoch in range(len(done.history), config.epochs):
             started = time.monotonic()
             row = _train_epoch(task, dataset, config, optimizer, averaged, machine, epoch, advance)
@@ -119,22 +118,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     if progress < WARMUP:
         return config.learning_rate * progress / WARMUP
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - WARMUP) / (1 - WARMUP)))
-
-
-@contextmanager
-def _progress(machine: Machine, epochs_done: int, config: TrainingConfig) -> Iterator[Callable[[str], None]]:
-    """A bar over all steps; what is yielded moves it on by one and shows a text."""
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not machine.leads) as bar:
-        total, done = config.epochs * config.steps_per_epoch, epochs_done * config.steps_per_epoch
-        task = bar.add_task("training", total=total, completed=done, text="")
-        yield lambda text: bar.update(task, advance=1, text=text)
 
 
 def write_history(path: Path, fitted: Fitted) -> None:
