@@ -4,7 +4,6 @@
 that reads data/raw, is in the way of ends at once and leaves the files to the next.
 """
 
-import asyncio
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -13,20 +12,16 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.events import Event, Resource
-from prefect.events.clients import get_events_client
 from prefect.states import Completed
 
-from flows.project import project_resource
+from flows.events import ACCEPTED, announce
 from flows.raw_data import paths_of_ingest, unread
 from physicnet.config import load_params
 from physicnet.data.arrivals import Collected
 from physicnet.data.collect import CollectBusyError, collected
 from physicnet.process import end_cleanly_on_sigterm
 
-ACCEPTED = "physicnet.observations.accepted"
 WORK = Path(".physicnet/collect")
-PATIENCE = 60.0  # seconds for an event to be sent
 SHOWN = 20  # files of a kind in the artifact
 
 
@@ -99,15 +94,8 @@ def _announce(result: Collected) -> None:
     if result.accepted or result.quarantined or result.duplicates:
         create_markdown_artifact(in_markdown(result), key="observations", description="What came into the inbox")
     if result.accepted:
-        resource = Resource({"prefect.resource.id": project_resource()})
-        event = Event(event=ACCEPTED, resource=resource, payload=told(result))
-        asyncio.run(_send(event))
-
-
-async def _send(event: Event) -> None:
-    """Send an event, or fail: then the journal keeps what is to be announced, and the next round announces it."""
-    async with asyncio.timeout(PATIENCE), get_events_client() as client:
-        await client.emit(event)
+        # If that fails, the journal keeps what is to be announced, and the next round announces it.
+        announce(ACCEPTED, told(result))
 
 
 def _name(result: Collected) -> str:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 
 from prefect.events import Event, Resource
 from prefect.events.clients import get_events_client
+
+from flows.project import project_resource
 
 ACCEPTED = "physicnet.observations.accepted"
 DRIFTED = "physicnet.observations.drifted"
@@ -14,7 +15,7 @@ PATIENCE = 60.0  # seconds for an event to be sent
 
 def announce(event: str, payload: Mapping[str, object]) -> None:
     """Send an event about the project in this folder, or fail."""
-    resource = Resource({"prefect.resource.id": f"physicnet.project.{Path.cwd().name}"})
+    resource = Resource({"prefect.resource.id": project_resource()})
     asyncio.run(_send(Event(event=event, resource=resource, payload=dict(payload))))
 
 

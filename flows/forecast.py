@@ -3,21 +3,36 @@
 A deployment runs it after each collect that accepted files. `python -m flows.forecast` does it once, without a server.
 """
 
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from physicnet.forecasting.loading import load
-from prefect import flow
+import xarray as xr
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.champion import champion_at_hand
+from flows.raw_data import paths_of_ingest
+from flows.report import picture
 from physicnet.clock import format_minute
-from physicnet.config import load_params
-from physicnet.fields import DataError
+from physicnet.config import Params, load_params
+from physicnet.data.recent import Last, judged, read_stretch
+from physicnet.data.sources import find_sources
+from physicnet.data.state import State as Known
+from physicnet.evaluation import labels
+from physicnet.evaluation.figures import outlook_figure
+from physicnet.evaluation.gallery import chart_of
+from physicnet.fields import DataError, Field
+from physicnet.forecasting import cf
+from physicnet.forecasting.loading import Model, load
+from physicnet.process import end_cleanly_on_sigterm
 
 SHOWN = 4  # leads in the picture
+MINUTE = np.timedelta64(1, "m")
 
 
 @flow(name="forecast")
@@ -31,16 +46,21 @@ def forecast(at: datetime | None = None) -> State:
     checkpoint = champion_at_hand()
     if checkpoint is None:
         return _skipped("there is no champion yet: physicnet promote, or a retrain, names one")
-    model = load(checkpoint)
+    model = load(checkpoint, params.machine)
     try:
         past = newest(params, model, at)
     except DataError as error:
         return _skipped(str(error))
-    path = Path(params.forecast.folder) / f"{np.datetime_as_string(past.times[-1], unit='s').replace(':', '')}Z.nc"
+    path = Path(params.forecast.folder) / file_name(past.times[-1])
     if path.is_file():
         return Completed(name="Known", message=f"{path} is there")
     make(model, past, path)
     return Completed(name="Forecast", message=f"{path}, from what was observed until {format_minute(past.times[-1])}")
+
+
+def file_name(origin: np.datetime64) -> str:
+    """Return the name of the forecast from a time: 2010-08-26T050000Z.nc."""
+    return f"{np.datetime_as_string(origin, unit='s').replace(':', '')}Z.nc"
 
 
 @task(cache_policy=NO_CACHE)
@@ -55,6 +75,33 @@ def newest(params: Params, model: Model, at: datetime | None) -> Field:
     verdict = judged(sources, params.ingest, state=Known(paths["resume"].resolve()))
     last = Last(model.kind.frames_in, model.kind.step, None if at is None else at.isoformat())
     return read_stretch(verdict, params.ingest, last)
+
+
+@task(cache_policy=NO_CACHE)
+def make(model: Model, past: Field, path: Path) -> None:
+    """Forecast as far as the model was trained, write the file, leave a picture."""
+    dataset = model.forecast_field(past, model.forecaster.frames_out)
+    cf.write(path, dataset)
+    create_markdown_artifact(
+        page(model, past, dataset), key="forecast", description="The latest forecast of the champion"
+    )
+
+
+def page(model: Model, past: Field, dataset: xr.Dataset) -> str:
+    """The last observed frame and the forecast at some leads, for each variable."""
+    now, lines = format_minute(past.times[-1]), []
+    leads = labels.spread(dataset.sizes["time"], SHOWN)
+    for channel, name in enumerate(past.variables):
+        last, frames = past.frames(past.shape[0] - 1, past.shape[0])[0, channel], dataset[name].values
+        chart = chart_of(past, channel, np.concatenate([last[None], frames]), model.forecaster.normalizer)
+        titles = {"+" + labels.lead(float(lead * past.step / MINUTE)): frames[lead - 1] for lead in leads}
+        lines += [
+            f"{name} from {now} UTC",
+            "",
+            picture(outlook_figure(last, titles, now=now, chart=chart), f"Forecast of {name}"),
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def _skipped(reason: str) -> State:

@@ -5,14 +5,33 @@ into the inbox one after the other, and the deployments collect, forecast, verif
 `prefect.yaml` but for the times between. Networks and trainings are small: what is rehearsed is the operation.
 """
 
-from collections.abc import Mapping
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
+import typer
+import xarray as xr
+import yaml
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
-from flows.timeline import Happening
+from flows.timeline import Happening, as_table, at_work, happenings, timeline_figure
+from physicnet.config import load_params
+from physicnet.drawing import save
+from physicnet.evaluation.table import result_tables
+from physicnet.ports import HOST, free_port
+from physicnet.process import end_cleanly_on_sigterm
+from physicnet.verification import ledger
 
 FOLDER = Path(".physicnet") / "rehearsal"
 COPIED = ("flows", "physicnet", "params.yaml", "dvc.yaml", "prefect.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
@@ -112,7 +131,8 @@ def _hasten(path: Path) -> None:
     """Let `collect` look often; what else runs at a time of day is asked for by the rehearsal."""
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
     for deployment in told["deployments"]:
-        deployment["schedules"] = [{"interval": COLLECT_EVERY}] if deployment["name"] == "collect" else []
+        collects = deployment["entrypoint"].endswith(":collect")
+        deployment["schedules"] = [{"interval": COLLECT_EVERY}] if collects else []
     path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
 
 
@@ -155,11 +175,11 @@ class Operation:
 
     project: Path
 
-    def run(self, deployment: str) -> None:
-        """Let a deployment run now, and wait for its end."""
-        run = run_deployment(f"{deployment}/{deployment}", timeout=PATIENCE, poll_interval=1)
+    def run(self, flow: str) -> None:
+        """Let the deployment of a flow run now, and wait for its end."""
+        run = run_deployment(f"{flow}/{self.project.name}", timeout=PATIENCE, poll_interval=1)
         if run.state is None or not run.state.is_completed():
-            raise RehearsalError(f"{deployment} did not complete: {run.state}; {self.project}/.prefect has the logs")
+            raise RehearsalError(f"{flow} did not complete: {run.state}; {self.project}/.prefect has the logs")
 
     def receive(self, arrival: Path) -> None:
         """Drop a file into the inbox, and wait for the forecast from its last frame."""
@@ -186,16 +206,16 @@ def check(happened: Sequence[Happening], num_arrivals: int) -> None:
     Raises:
         RehearsalError: naming what was not as expected.
     """
-    failed = [f"{each.deployment} {each.state}: {each.message}" for each in happened if not each.has_succeeded]
-    states = Counter((each.deployment, each.state) for each in happened)
+    failed = [f"{each.flow} {each.state}: {each.message}" for each in happened if not each.has_succeeded]
+    states = Counter((each.flow, each.state) for each in happened)
     faults = [f"a run did not succeed: {text}" for text in failed]
-    for deployment, state, least in (
+    for flow, state, least in (
         ("collect", "Collected", 1),
         ("forecast", "Forecast", num_arrivals),
         ("verify", "Verified", 1),
     ):
-        if states[deployment, state] < least:
-            faults.append(f"{deployment} ended as {state} {states[deployment, state]} times, not {least}")
+        if states[flow, state] < least:
+            faults.append(f"{flow} ended as {state} {states[flow, state]} times, not {least}")
     if sum(states["retrain", state] for state in ("Promoted", "Kept")) < 2:
         faults.append("no retrain followed the first")
     if faults:

@@ -22,6 +22,7 @@ from physicnet.lineage import command_paths
 SCORES, FILES = "scores.csv", "files.csv"
 DECISION = Path("reports") / "promotion.json"
 OURS = "physicnet"
+OVER_LEADS = "RMSE over lead time"
 BEFORE, NOW = "#9aa0a6", "#1c5fb4"
 APART = 0.06  # of the axis: names of lines do not overlap
 
@@ -123,7 +124,12 @@ class Report:
             lines += ["The test part moves on with the record: before and now are not scored on the same frames.", ""]
         for variable, rows in now.groupby("variable", sort=False):
             earlier = None if before is None else before[before["variable"] == variable]
-            lines += [skill_table(str(variable), rows, earlier), "", picture(skill_figure(rows, earlier)), ""]
+            lines += [
+                skill_table(str(variable), rows, earlier),
+                "",
+                picture(skill_figure(rows, earlier), OVER_LEADS),
+                "",
+            ]
         return lines
 
 
@@ -179,12 +185,12 @@ def by_lead(scores: pd.DataFrame, model: str) -> pd.Series:
     return scores[scores["model"] == model].set_index("lead")["rmse"]
 
 
-def picture(figure: Figure) -> str:
+def picture(figure: Figure, title: str) -> str:
     """A figure in Markdown that needs no file beside it."""
     buffer = io.BytesIO()
     with drawing_style():
         figure.savefig(buffer, format="png")
-    return f"![RMSE over lead time](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    return f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
 def read_decision() -> Mapping[str, object]:

@@ -8,7 +8,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from rich.table import Table
@@ -23,9 +28,9 @@ FAILED = "#d00000"
 
 @dataclass(frozen=True)
 class Happening:
-    """One run of a deployment."""
+    """One run of a flow."""
 
-    deployment: str
+    flow: str
     start: datetime
     end: datetime
     state: str
@@ -48,18 +53,18 @@ async def _happenings() -> list[Happening]:
     chosen = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ended)))
     found: list[Happening] = []
     async with get_client() as client:
-        names = {each.id: each.name for each in await client.read_deployments()}
+        names = {each.id: each.name for each in await client.read_flows()}
         while True:
             runs = await client.read_flow_runs(
                 flow_run_filter=chosen, sort=FlowRunSort.START_TIME_ASC, limit=PAGE, offset=len(found)
             )
-            found += [_happening(run, names.get(run.deployment_id, "")) for run in runs]
+            found += [_happening(run, names[run.flow_id]) for run in runs]
             if len(runs) < PAGE:
-                return [each for each in found if each.deployment]
+                return [each for each in found if each.flow in COLOURS]
 
 
 def at_work(*, besides: str) -> list[str]:
-    """Return the deployments of which a run is at work or waits for its turn, but for one."""
+    """Return the flows of which a run is at work or waits for its turn, but for one."""
     return asyncio.run(_at_work(besides))
 
 
@@ -70,16 +75,15 @@ async def _at_work(besides: str) -> list[str]:
         expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
     async with get_client() as client:
-        names = {each.id: each.name for each in await client.read_deployments()}
+        names = {each.id: each.name for each in await client.read_flows()}
         runs = await client.read_flow_runs(flow_run_filter=chosen, limit=PAGE)
-    found = [names[run.deployment_id] for run in runs if run.deployment_id in names]
-    return [name for name in found if name != besides]
+    return [names[run.flow_id] for run in runs if names[run.flow_id] != besides]
 
 
-def _happening(run: Any, deployment: str) -> Happening:
+def _happening(run: Any, flow: str) -> Happening:
     start = run.start_time or run.expected_start_time or datetime.now(UTC)
     return Happening(
-        deployment,
+        flow,
         start,
         run.end_time or start,
         str(run.state_name),
@@ -100,23 +104,23 @@ def as_table(happened: Sequence[Happening]) -> Table:
         if not each.was_idle:
             minute, seconds = (each.start - begin).total_seconds() / 60, (each.end - each.start).total_seconds()
             style = "" if each.has_succeeded else "[red]"
-            table.add_row(f"{minute:.1f}", f"{seconds:.0f} s", each.deployment, f"{style}{each.state}", each.message)
+            table.add_row(f"{minute:.1f}", f"{seconds:.0f} s", each.flow, f"{style}{each.state}", each.message)
     return table
 
 
 def timeline_figure(happened: Sequence[Happening]) -> Figure:
-    """A lane for each deployment, a bar for each run that had something to do, with its state."""
+    """A lane for each flow, a bar for each run that had something to do, with its state."""
     begin = min(each.start for each in happened)
-    lanes = [name for name in COLOURS if any(each.deployment == name for each in happened)]
+    lanes = [name for name in COLOURS if any(each.flow == name for each in happened)]
     with drawing_style():
         figure = Figure((11.0, 0.9 * len(lanes) + 0.9), layout="constrained")
         axes = figure.subplots()
         for each in happened:
-            if each.deployment not in lanes or each.was_idle:
+            if each.flow not in lanes or each.was_idle:
                 continue
             start, end = ((time - begin).total_seconds() / 60 for time in (each.start, each.end))
-            colour = COLOURS[each.deployment] if each.has_succeeded else FAILED
-            row = len(lanes) - 1 - lanes.index(each.deployment)
+            colour = COLOURS[each.flow] if each.has_succeeded else FAILED
+            row = len(lanes) - 1 - lanes.index(each.flow)
             axes.barh(row, end - start, left=start, height=0.42, color=colour, alpha=0.85, lw=0)
             axes.text(start, row + 0.27, each.state, fontsize=7, color=INK, va="bottom")
         axes.set_yticks(range(len(lanes)), list(reversed(lanes)))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from dvc.repo import Repo
-from physicnet.data.recent import Between, judged, read_stretch
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -29,6 +28,7 @@ from physicnet.checkpoint import content_hash
 from physicnet.clock import from_milliseconds
 from physicnet.config import Params, load_params
 from physicnet.data.judge import Verdict
+from physicnet.data.recent import Between, judged, read_stretch
 from physicnet.data.sources import find_sources
 from physicnet.data.state import State as Known
 from physicnet.fields import Field, written_whole
@@ -61,7 +61,8 @@ def verify() -> State:
     remove_old(params)
     message = f"{num} forecasts scored"
     if flagged:
-        return Completed(name="Drift", message=f"{message}; beyond its limit: {'; '.join(each.what for each in flagged)}")
+        message += f"; beyond its limit: {'; '.join(each.what for each in flagged)}"
+        return Completed(name="Drift", message=message)
     return Completed(name="Verified" if num else "Nothing", message=message)
 
 
@@ -95,9 +96,7 @@ def track(table: Path) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def look_for_drift(
-    params: Params, reference: Reference, verdict: Verdict, checkpoint: Path
-) -> Sequence[drift.Finding]:
+def look_for_drift(params: Params, reference: Reference, verdict: Verdict, checkpoint: Path) -> Sequence[drift.Finding]:
     """Hold the newest observations against those of training; ask for a retrain where params.yaml wants one."""
     from physicnet.model.rollout import ModelForecaster  # torch takes seconds
 

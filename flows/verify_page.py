@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from flows.report import OURS, picture, skill_figure
+from flows.report import OURS, OVER_LEADS, picture, skill_figure
 from physicnet.evaluation import labels
 from physicnet.evaluation.table import shown_leads
 from physicnet.verification.drift import Finding, Profile
@@ -16,7 +16,7 @@ def skill_page(weekly: pd.DataFrame) -> str:
     for variable, rows in weekly.groupby("variable", sort=False):
         lines += [*_table(str(variable), rows), ""]
         newest, *before = (week for _, week in rows.groupby("week", sort=False))
-        lines += [picture(skill_figure(newest, before[0] if before else None)), ""]
+        lines += [picture(skill_figure(newest, before[0] if before else None), OVER_LEADS), ""]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.vocabulary import cell_means
 from physicnet.fields import DataError, Field
 
-FRAMES = 48  # of which a profile is made, at most
+FRAMES = 24  # of which a profile is made, at most
 TAILS = (0.0005, 0.9995)  # quantiles of the training values that bound their range: the extremes are single cells'
 
 Bounds = Mapping[str, tuple[float, float]]
@@ -28,7 +28,7 @@ Bounds = Mapping[str, tuple[float, float]]
 class Reader(Protocol):
     """A model that tells which codes it reads."""
 
-    def explain(self, past: Field) -> Mapping[str, np.ndarray]:
+    def explain(self, past: Field, num_leads: int) -> Mapping[str, np.ndarray]:
         """Return `codes` (i j), one per coarse cell of the last frame, among others."""
         ...
 
@@ -113,7 +113,7 @@ def profile(model: Reader, clips: Iterable[Field], bounds: Bounds | None = None)
         times.append(clip.times[-1])
         frames.append(clip.frames(clip.shape[0] - 1, clip.shape[0])[0])
         if np.isfinite(frames[-1]).any():  # else the model says nothing of it
-            _count(codes, model.explain(clip)["codes"], frames[-1][0])
+            _count(codes, model.explain(clip, 1)["codes"], frames[-1][0])
     if not times:
         raise DataError("there is no frame of which a profile could be made; look at a longer time")
     values = dict(zip(clip.variables, np.stack(frames, axis=1), strict=True))

@@ -17,6 +17,7 @@ from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
 from physicnet.forecasting import cf
 
+MODEL = "physicnet_model_sha256"  # the attribute of a file that tells who made it
 NEAR = 0.01  # of a cell: coordinates that differ by less are the same
 
 
@@ -48,8 +49,8 @@ class Filed:
             origin = np.datetime64(told["forecast_reference_time"].item(), "ns")
             if origin in files:
                 raise DataError(
-                    f"{files[origin].path} and {path} are both forecasts from {format_time(origin)}; keep those of one model "
-                    "in a folder of their own"
+                    f"{files[origin].path} and {path} are both forecasts from {format_time(origin)}; keep those of one "
+                    "model in a folder of their own"
                 )
             files[origin] = Entry(path, told.sizes["time"], str(told.attrs.get(MODEL, "")))
         return cls(name, files)

@@ -1,4 +1,4 @@
-"""What a project knows of its variable from training: the baselines, the normalizer, the frames of the training part."""
+"""What a project knows from training: the baselines, the normalizer, the frames of the training part."""
 
 import json
 from collections.abc import Mapping

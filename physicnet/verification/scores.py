@@ -89,7 +89,7 @@ def on_the_beat(record: Field, first: np.datetime64, last: np.datetime64, step: 
     off = np.setdiff1d(record.times, times)
     if off.size:
         raise DataError(
-            f"there is a frame of {format_time(off[0])}, which is off the time step of {step / np.timedelta64(1, 's'):g} "
-            f"s from {format_time(first)} on; keep observations of one clock"
+            f"there is a frame of {format_time(off[0])}, off the time step of {step / np.timedelta64(1, 's'):g} s from "
+            f"{format_time(first)} on; keep observations of one clock"
         )
     return Field(record.dataset.reindex({record.time_dim: times}))

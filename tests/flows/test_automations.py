@@ -29,7 +29,7 @@ from prefect.states import Completed
 from waiting import wait_until
 
 from flows.automations import AutomationError, renew_all
-from flows.collect import ACCEPTED
+from flows.events import ACCEPTED
 from flows.project import project_resource
 
 ROOT = Path(__file__).parents[2]

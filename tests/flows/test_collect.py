@@ -17,7 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from waiting import wait_until
 
-from flows.collect import ACCEPTED, collect, in_markdown
+from flows.collect import collect, in_markdown
+from flows.events import ACCEPTED
 from flows.pipeline import pipeline
 from flows.raw_data import paths_of_ingest, unread
 from physicnet.data.arrivals import Collected

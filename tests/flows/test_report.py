@@ -107,7 +107,7 @@ def test_the_figure_stands_in_the_page_itself() -> None:
     figure = skill_figure(now, scores({"physicnet": 0.2}))
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     assert lines["PhysicNet before"][-1] == pytest.approx(2.4)
-    encoded = re.fullmatch(r"!\[.*\]\(data:image/png;base64,(.*)\)", picture(figure))
+    encoded = re.fullmatch(r"!\[.*\]\(data:image/png;base64,(.*)\)", picture(figure, "RMSE"))
     assert encoded is not None
     image = imread(BytesIO(base64.b64decode(encoded[1])))
     assert image.shape[0] > 200
