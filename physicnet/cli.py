@@ -149,6 +149,7 @@ def forecast(
     at: Annotated[str | None, typer.Option(help="forecast from this time (ISO 8601, UTC), not from the newest")] = None,
     sharp: Annotated[bool, typer.Option(help="also with the values of the last observed frame")] = False,
     flow: Annotated[bool, typer.Option(help="also the flow, and the share of the local level")] = False,
+    regrid: Annotated[bool, typer.Option(help="bring observations of another grid spacing to the model's")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
 ) -> None:
@@ -158,9 +159,11 @@ def forecast(
     from physicnet.process import end_cleanly_on_sigterm
 
     end_cleanly_on_sigterm()
+    _refuse_to_overwrite(output, [*observations, Path(model)])
     loaded = load(model, machine_here(device, threads))
-    cf.write(output, loaded.forecast(observations, lead=lead, at=at, sharp=sharp, flow=flow))
-    typer.echo(f"{output} written")
+    made = loaded.forecast(observations, lead=lead, at=at, sharp=sharp, flow=flow, regrid=regrid)
+    cf.write(output, made)
+    typer.echo(f"{output}: {made.sizes['time']} leads from {made['forecast_reference_time'].values}")
 
 
 @app.command()
@@ -282,6 +285,12 @@ def _begin() -> "Params":
     end_cleanly_on_sigterm()
     end_with_dvc()
     return load_params(Path("params.yaml"))
+
+
+def _refuse_to_overwrite(output: Path, inputs: list[Path]) -> None:
+    for path in inputs:
+        if path.resolve() == output.resolve():
+            raise typer.BadParameter(f"{output} is an input, too; name another file", param_hint="--output")
 
 
 def _complain(error: ValueError) -> None:

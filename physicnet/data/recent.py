@@ -6,7 +6,7 @@ The newest frames before a forecast, or those that a forecast is compared with.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from physicnet.fields import DataError, Field
 SHOWN = 5  # files or frames in a message
 
 
+@runtime_checkable
 class Stretch(Protocol):
     """Which frames of the record that files make are asked for."""
 
@@ -117,7 +118,7 @@ def named(paths: Sequence[Path]) -> list[Source]:
     """Return files that were named one by one as sources, in the order of their names.
 
     Raises:
-        DataError: if one is there twice, or is no file.
+        DataError: if one is no file.
     """
     for path in paths:
         if path.is_dir():

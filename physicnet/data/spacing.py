@@ -7,12 +7,14 @@ dimension (a grid told by latitudes and longitudes of each cell alone) has no sp
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from physicnet.data.units import understood
 from physicnet.fields import Field
 
+Ends: TypeAlias = tuple[float, float]  # the first and the last coordinate of an axis
 TOLERANCE = 0.01  # share by which spacings of one grid may differ: rounding, and a stretched axis seen elsewhere
 
 
@@ -41,6 +43,27 @@ class Comparison:
 def spacing_of(field: Field) -> list[Spacing]:
     """Return the spacing of the rows and of the columns."""
     return [_along(field, dim) for dim in field.spatial_dims]
+
+
+def place_of(field: Field) -> list[Ends | None]:
+    """Return the first and the last coordinate of the rows and of the columns; None where no coordinate tells them."""
+    own = zip(field.spatial_dims, spacing_of(field), strict=True)
+    return [None if axis.distance is None else _ends(field.dataset[dim].values) for dim, axis in own]
+
+
+def _ends(coordinate: np.ndarray) -> Ends:
+    return float(coordinate[0]), float(coordinate[-1])
+
+
+def is_elsewhere(ours: Spacing, theirs: Spacing, here: Ends, there: Ends) -> bool:
+    """Whether an axis with a coordinate lies elsewhere than another, by more than `TOLERANCE` of its cells."""
+    assert ours.distance is not None
+    if ours.units != theirs.units:
+        own_units, their_units = understood(ours.units), understood(theirs.units)
+        if own_units is None or their_units is None or not their_units.is_convertible(own_units):
+            return True
+        there = float(their_units.convert(there[0], own_units)), float(their_units.convert(there[1], own_units))
+    return any(abs(own - other) > TOLERANCE * ours.distance for own, other in zip(here, there, strict=True))
 
 
 def mapping_of(field: Field) -> str | None:

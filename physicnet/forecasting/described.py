@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float32
 
 from physicnet.clock import GREGORIAN, STANDARD, calendar_of, format_time, to_milliseconds, written
+from physicnet.data.axes import horizontal
 from physicnet.data.spacing import mapping_of
 from physicnet.data.units import understood
 from physicnet.fields import Field
@@ -94,7 +95,7 @@ def _coordinates(past: Field, num_leads: int) -> dict[str, Any]:
     whole = periods.astype(np.int32) if (periods % 1 == 0).all() else periods
     words = {"standard_name": "forecast_period", "long_name": "time since the last observed frame", "units": unit}
     steady = {
-        str(name): coord.variable for name, coord in past.dataset.coords.items() if past.time_dim not in coord.dims
+        str(name): _on_its_axis(coord) for name, coord in past.dataset.coords.items() if past.time_dim not in coord.dims
     }
     return {
         **steady,
@@ -102,6 +103,15 @@ def _coordinates(past: Field, num_leads: int) -> dict[str, Any]:
         REFERENCE: ((), past.times[-1], _of_time(REFERENCE, "time of the last observed frame", times)),
         PERIOD: (TIME, whole, words),
     }
+
+
+def _on_its_axis(coord: xr.DataArray) -> xr.Variable:
+    """Say of an axis of rows or columns that it is one, as programs that look for nothing else want it."""
+    kind = horizontal(coord.name, coord.attrs)
+    variable = coord.variable.copy(deep=False)
+    if coord.dims == (coord.name,) and kind:
+        variable.attrs["axis"] = kind
+    return variable
 
 
 def _of_time(standard_name: str, long_name: str, times: np.ndarray) -> dict[str, str]:

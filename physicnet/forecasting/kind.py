@@ -8,7 +8,7 @@ import numpy as np
 
 from physicnet.checkpoint import CheckpointError, load_checkpoint
 from physicnet.clock import format_time
-from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
+from physicnet.data.spacing import Ends, Spacing, compare_spacing, is_elsewhere, mapping_of, place_of, spacing_of
 from physicnet.fields import DataError, Field, time_differences
 
 SECOND = np.timedelta64(1, "s")
@@ -21,6 +21,8 @@ class Kind:
     frames_in: int
     step: np.timedelta64
     grid: list[Spacing]
+    grid_mapping: str | None  # the name of the projection; None: unknown
+    place: list[Ends | None] | None  # first and last row and column, where what is normalised depends on it; else None
 
     @classmethod
     def of(cls, checkpoint: Path) -> "Kind":
@@ -29,9 +31,14 @@ class Kind:
         Raises:
             CheckpointError: if the checkpoint is none, or does not tell time step and grid.
         """
-        told = metadata_of(checkpoint, "clip", "step_seconds", "grid")
+        told = metadata_of(checkpoint, "clip", "normalizer", "step_seconds", "grid")
         step = np.timedelta64(round(1000 * told["step_seconds"]), "ms")
-        return cls(told["clip"]["frames_in"], step, [Spacing(**axis) for axis in told["grid"]])
+        grid = [Spacing(**axis) for axis in told["grid"]]
+        tied = any(each["standardize"] == "per_cell" or each["hours"] is not None for each in told["normalizer"])
+        # Models that were served before these were told know neither.
+        ends = told.get("place") if tied else None
+        place = None if ends is None else [None if axis is None else tuple(axis) for axis in ends]
+        return cls(told["clip"]["frames_in"], step, grid, told.get("grid_mapping"), place)
 
     def check_clock(self, past: Field) -> None:
         """Check that frames are the model's step apart.
@@ -50,7 +57,9 @@ class Kind:
             )
 
     def check_grid(self, past: Field) -> None:
-        """Check that rows and columns are as far apart as in training, and none is absent; where they lie is free.
+        """Check that rows and columns are as far apart as in training, and none is absent.
+
+        Where they lie is free, unless what is normalised has a value for each cell.
 
         Raises:
             DataError: naming every difference.
@@ -62,11 +71,25 @@ class Kind:
             for here, there in zip(own, self.grid, strict=True)
             if (there.regular and not here.regular) or not _runs_one_way(past.dataset[here.axis].values)
         ]
+        mapping = mapping_of(past)
+        if None not in (mapping, self.grid_mapping) and mapping != self.grid_mapping:
+            faults.append(f"grid mapping: {self.grid_mapping} there, {mapping} here")
+        faults += self._places(past, own)
         if faults:
             raise DataError(
                 f"the grid (here) is not like the one that the model was trained on (there): {'; '.join(faults)}; "
                 "give it frames of whole rows and columns of that spacing, in the units of the training data"
             )
+
+    def _places(self, past: Field, own: list[Spacing]) -> list[str]:
+        if self.place is None:
+            return []
+        return [
+            f"{axis.axis} from {here[0]:g} to {here[1]:g} here, {there[0]:g} to {there[1]:g} there, and the model "
+            "knows anomalies or deviations of these very cells"
+            for axis, theirs, here, there in zip(own, self.grid, place_of(past), self.place, strict=True)
+            if here is not None and there is not None and is_elsewhere(axis, theirs, here, there)
+        ]
 
 
 def metadata_of(checkpoint: Path, *keys: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A trained model from its checkpoint alone: observations in, a forecast out that says what it is."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,6 +58,7 @@ class Model:
         at: str | None = None,
         sharp: bool = False,
         flow: bool = False,
+        regrid: bool = False,
     ) -> xr.Dataset:
         """Forecast from the newest frames of files or of a dataset.
 
@@ -68,6 +69,7 @@ class Model:
             at: the time to forecast from, ISO 8601; None: that of the newest frame.
             sharp: give also each variable with the values of the last observed frame, in the order of the forecast.
             flow: give also the flow, and the share of the local level.
+            regrid: bring observations of another grid spacing to the model's; the attribute `history` says how.
 
         Returns:
             The forecast in the layout of docs/data-formats.md.
@@ -76,11 +78,16 @@ class Model:
             DataError: if the observations are not what the model needs, or the lead is no multiple of its step.
         """
         steps = self.forecaster.frames_out if lead is None else num_steps(lead, self.kind.step)
-        past = Reader(self.rules, self.kind).read(observations, at)
-        return self.forecast_field(past, steps, sharp=sharp, flow=flow)
+        past, notes = Reader(self.rules, self.kind).read(observations, at, regrid=regrid)
+        return self.forecast_field(past, steps, sharp=sharp, flow=flow, notes=notes)
 
-    def forecast_field(self, past: Field, num_leads: int, *, sharp: bool = False, flow: bool = False) -> xr.Dataset:
-        """Forecast the `num_leads` frames after a field, which is in the model's units; see `forecast`."""
+    def forecast_field(
+        self, past: Field, num_leads: int, *, sharp: bool = False, flow: bool = False, notes: Sequence[str] = ()
+    ) -> xr.Dataset:
+        """Forecast the `num_leads` frames after a field, which is in the model's units; see `forecast`.
+
+        `notes` tell what was done to the observations before, for the attribute `history`.
+        """
         past = past.isel(max(0, past.shape[0] - self.kind.frames_in), past.shape[0])
         if past.units != self.units:
             raise DataError(f"the model takes {self.units}, the observations are in {past.units}; convert them")
@@ -93,7 +100,8 @@ class Model:
             sharpened(frames, past) if sharp else None,
             self.forecaster.explain(past, num_leads) if flow else {},
         )
-        provenance = Provenance(self.sha256, self.span["start"], self.span["end"], self.forecaster.frames_out)
+        span, trained = (self.span["start"], self.span["end"]), self.forecaster.frames_out
+        provenance = Provenance(self.sha256, *span, trained, tuple(notes))
         return describe(past, made, provenance)
 
 

@@ -21,6 +21,7 @@ from physicnet.data.spacing import compare_spacing, spacing_of
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
 from physicnet.forecasting.kind import Kind
+from physicnet.forecasting.regridding import interpolated, whole_cells
 
 Observations = xr.Dataset | Path | Sequence[Path]
 
@@ -35,8 +36,10 @@ class Reader:
     rules: Mapping[str, Any]
     kind: Kind
 
-    def read(self, observations: Observations, at: str | None) -> Field:
+    def read(self, observations: Observations, at: str | None, *, regrid: bool) -> tuple[Field, list[str]]:
         """Return the last frames that the model needs, or the last up to the time `at`, as the model takes them.
+
+        Beside them, what was done to their grid beyond the rules, a line each; nothing is unless `regrid`.
 
         Raises:
             DataError: if files or dataset cannot be used, or a frame that is needed is not there.
@@ -44,7 +47,14 @@ class Reader:
         with self._sources(observations, at) as (sources, config):
             verdict, last = judged(sources, config), Last(self.kind.frames_in, self.kind.step, at)
             last.ends(verdict)
-            return read_stretch(verdict, self._coarsened(verdict, config), last)
+            fitting, notes = self._coarsened(verdict, config, regrid=regrid)
+            past = read_stretch(verdict, fitting, last)
+        if fitting.coarsen > 1:
+            past = _averaged(past)
+        if regrid and compare_spacing(spacing_of(past), self.kind.grid).differences:
+            past, note = interpolated(past, self.kind.grid)
+            notes.append(note)
+        return past, notes
 
     @contextmanager
     def _sources(self, observations: Observations, at: str | None) -> Iterator[tuple[list[Source], IngestConfig]]:
@@ -68,13 +78,30 @@ class Reader:
         near = (times >= end - reach) & (times <= end)
         return dataset.isel({axes[0].name: near}) if near.any() else dataset
 
-    def _coarsened(self, verdict: Verdict, config: IngestConfig) -> IngestConfig:
+    def _coarsened(self, verdict: Verdict, config: IngestConfig, *, regrid: bool) -> tuple[IngestConfig, list[str]]:
         """Return the rules with the number of cells that make one of the model's: what was averaged before stays."""
         for cells in (config.coarsen, 1):
             fitting = config.model_copy(update={"coarsen": cells})
             if not compare_spacing(spacing_of(template(verdict, fitting)), self.kind.grid).differences:
-                return fitting
-        return config
+                return fitting, []
+        if not regrid:
+            return config, []
+        single = config.model_copy(update={"coarsen": 1})
+        cells = whole_cells(spacing_of(template(verdict, single)), self.kind.grid)
+        if cells == 1:
+            return single, []
+        return config.model_copy(update={"coarsen": cells}), [f"{cells} x {cells} cells were averaged into one"]
+
+
+def _averaged(past: Field) -> Field:
+    """Say of each variable that its values are means over cells."""
+    told = {name: str(past.dataset[name].attrs.get("cell_methods", "")) for name in past.variables}
+    means = {
+        name: past.dataset[name].assign_attrs(cell_methods=f"{methods} area: mean".strip())
+        for name, methods in told.items()
+        if "area:" not in methods
+    }
+    return Field(past.dataset.assign(means))
 
 
 def _memory() -> str:

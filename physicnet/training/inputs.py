@@ -15,7 +15,7 @@ from physicnet.checkpoint import MAPS, content_hash
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
 from physicnet.data.dataset import ClipDataset, Clips
-from physicnet.data.spacing import Spacing, mapping_of, spacing_of
+from physicnet.data.spacing import Ends, Spacing, mapping_of, place_of, spacing_of
 from physicnet.fields import Field
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
@@ -38,6 +38,7 @@ class Inputs:
     step_seconds: float
     grid: list[Spacing]  # of rows, of columns
     grid_mapping: str | None  # its `grid_mapping_name`
+    place: list[Ends | None]  # of rows, of columns
     origin: Mapping[str, object]
 
     @classmethod
@@ -53,6 +54,7 @@ class Inputs:
             float(field.step / np.timedelta64(1, "s")),
             spacing_of(field),
             mapping_of(field),
+            place_of(field),
             {key: told[key] for key in ORIGIN},
         )
 
@@ -71,6 +73,7 @@ class Inputs:
             "step_seconds": self.step_seconds,
             "grid": [asdict(spacing) for spacing in self.grid],
             "grid_mapping": self.grid_mapping,
+            "place": self.place,
             **self.origin,
         }
 
