@@ -22,7 +22,8 @@ class Kind:
     step: np.timedelta64
     grid: list[Spacing]
     grid_mapping: str | None  # the name of the projection; None: unknown
-    place: list[Ends | None] | None  # first and last row and column, where what is normalised depends on it; else None
+    place: list[Ends | None]  # the first and last row and column of the training data
+    is_tied: bool  # whether what is normalised has a value for each cell of that place
 
     @classmethod
     def of(cls, checkpoint: Path) -> "Kind":
@@ -36,9 +37,9 @@ class Kind:
         grid = [Spacing(**axis) for axis in told["grid"]]
         tied = any(each["standardize"] == "per_cell" or each["hours"] is not None for each in told["normalizer"])
         # Models that were served before these were told know neither.
-        ends = told.get("place") if tied else None
-        place = None if ends is None else [None if axis is None else tuple(axis) for axis in ends]
-        return cls(told["clip"]["frames_in"], step, grid, told.get("grid_mapping"), place)
+        mapping, ends = told.get("grid_mapping"), told.get("place", [None] * len(grid))
+        place = [None if pair is None else (pair[0], pair[1]) for pair in ends]
+        return cls(told["clip"]["frames_in"], step, grid, mapping, place, tied)
 
     def check_clock(self, past: Field) -> None:
         """Check that frames are the model's step apart.
@@ -57,7 +58,7 @@ class Kind:
             )
 
     def check_grid(self, past: Field) -> None:
-        """Check that rows and columns are as far apart as in training, and none is absent.
+        """Check that rows and columns are as far apart as in training, run the same way, and none is absent.
 
         Where they lie is free, unless what is normalised has a value for each cell.
 
@@ -74,16 +75,24 @@ class Kind:
         mapping = mapping_of(past)
         if None not in (mapping, self.grid_mapping) and mapping != self.grid_mapping:
             faults.append(f"grid mapping: {self.grid_mapping} there, {mapping} here")
-        faults += self._places(past, own)
+        faults += [
+            f"{own[axis].axis} runs the other way (turn it round, such as by dataset.isel({own[axis].axis}="
+            "slice(None, None, -1)), or ask for regridding)"
+            for axis in self.turned(past)
+        ]
+        faults += self._places(past, own) if self.is_tied else []
         if faults:
             raise DataError(
                 f"the grid (here) is not like the one that the model was trained on (there): {'; '.join(faults)}; "
                 "give it frames of whole rows and columns of that spacing, in the units of the training data"
             )
 
+    def turned(self, past: Field) -> list[int]:
+        """Return the axes (0: rows, 1: columns) whose coordinate falls where that of training rises, or the reverse."""
+        pairs = zip(place_of(past), self.place, strict=True)
+        return [axis for axis, (here, there) in enumerate(pairs) if here and there and _rises(here) != _rises(there)]
+
     def _places(self, past: Field, own: list[Spacing]) -> list[str]:
-        if self.place is None:
-            return []
         return [
             f"{axis.axis} from {here[0]:g} to {here[1]:g} here, {there[0]:g} to {there[1]:g} there, and the model "
             "knows anomalies or deviations of these very cells"
@@ -105,6 +114,10 @@ def metadata_of(checkpoint: Path, *keys: str) -> dict[str, Any]:
             f"{checkpoint} does not tell {', '.join(missing)}: it is no model of this version; train again"
         )
     return metadata
+
+
+def _rises(ends: Ends) -> bool:
+    return ends[1] > ends[0]
 
 
 def _runs_one_way(coordinate: np.ndarray) -> bool:

@@ -54,6 +54,9 @@ class Reader:
         if regrid and compare_spacing(spacing_of(past), self.kind.grid).differences:
             past, note = interpolated(past, self.kind.grid)
             notes.append(note)
+        for dim in [past.spatial_dims[axis] for axis in self.kind.turned(past)] if regrid else []:
+            past = Field(past.dataset.isel({dim: slice(None, None, -1)}))
+            notes.append(f"{dim} was turned round")
         return past, notes
 
     @contextmanager

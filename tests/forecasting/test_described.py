@@ -47,13 +47,14 @@ def test_leads_beyond_those_of_training_are_marked(model: Model, file: Path) -> 
 
 @pytest.mark.parametrize(("signs", "units", "scale"), [((1, -1), "m", 1.0), ((-1, 1), "km", 1000.0)])
 def test_the_flow_is_in_metres_per_second_along_the_axes(
-    model: Model, signs: tuple[int, int], units: str, scale: float
+    tmp_path: Path, signs: tuple[int, int], units: str, scale: float
 ) -> None:
     dataset = samples.record().dataset
     axes = zip(("y", "x"), signs, strict=True)
     dataset = dataset.assign_coords(
         {dim: dataset[dim].copy(data=sign * dataset[dim] / scale).assign_attrs(units=units) for dim, sign in axes}
     )
+    model = samples.model(samples.save(tmp_path / "model.safetensors", Field(dataset)))
     forecast = model.forecast_field(Field(dataset), 2, flow=True)
     x, y = model.forecaster.explain(Field(dataset), 2)["flow"]
     np.testing.assert_allclose(forecast["flow_x"], signs[1] * x * 1000 / 300, rtol=1e-5)

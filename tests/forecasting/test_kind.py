@@ -6,6 +6,7 @@ from forecasting import samples
 
 from physicnet.cycles import Cycles
 from physicnet.fields import DataError, Field
+from physicnet.forecasting.loading import Model
 from physicnet.normalization import Normalizer, Standardization
 
 
@@ -36,7 +37,13 @@ def test_a_model_of_anomalies_knows_no_other_place(of_cells: Path, units: str, s
         samples.model(of_cells).forecast(moved)
 
 
-def test_the_frames_of_a_field_must_be_a_step_apart(model: object) -> None:
+def test_an_axis_that_runs_the_other_way_is_refused(model: Model) -> None:
+    dataset = samples.record().dataset.isel(y=slice(None, None, -1))
+    with pytest.raises(DataError, match=r"y runs the other way .turn it round, such as by dataset.isel.y=slice"):
+        model.forecast(dataset)
+
+
+def test_the_frames_of_a_field_must_be_a_step_apart(model: Model) -> None:
     dataset = samples.record().dataset.isel(time=[0, 1, 2, 4])
     with pytest.raises(DataError, match="comes 600 s after the frame before it, but the model knows steps of 300 s"):
-        model.forecast_field(Field(dataset), 1)  # type: ignore[attr-defined]
+        model.forecast_field(Field(dataset), 1)

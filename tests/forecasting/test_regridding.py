@@ -44,6 +44,14 @@ def test_an_axis_may_fall(model: Model) -> None:
     assert interpolated(Field(dataset), model.kind.grid)[0].dataset["y"].values[:3].tolist() == [0, -1000, -2000]
 
 
+def test_axes_are_turned_round_on_request(model: Model) -> None:
+    dataset = samples.record().dataset
+    forecast = model.forecast(dataset.isel(y=slice(None, None, -1)), regrid=True)
+    assert forecast.attrs["history"].endswith("; y was turned round")
+    np.testing.assert_array_equal(forecast["rate"], model.forecast(dataset)["rate"])
+    np.testing.assert_array_equal(forecast["y"], dataset["y"])
+
+
 def test_what_has_the_spacing_stays_as_it_is(model: Model) -> None:
     dataset = samples.record().dataset
     forecast = model.forecast(dataset, regrid=True)
