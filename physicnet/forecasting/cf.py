@@ -1,15 +1,18 @@
 """Forecasts in files: CF NetCDF, one forecast origin a file; docs/data-formats.md has the layout."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from physicnet.clock import calendar_of, is_clock, to_milliseconds
+from physicnet.clock import Time, calendar_of, canonical, is_clock, to_milliseconds
 from physicnet.data.opening import errors_named
 from physicnet.fields import DataError, written_whole
 
+REFERENCE = "forecast_reference_time"
 LEVEL = 4  # of zlib: more takes longer and saves little
 
 
@@ -29,7 +32,14 @@ def write(path: Path, dataset: xr.Dataset) -> None:
 
 
 def read(path: Path) -> xr.Dataset:
-    """Read a file of this layout, into memory, whoever made it.
+    """Read a file of this layout, into memory, whoever made it; errors as of `opened`."""
+    with opened(path) as lazy:
+        return lazy.load()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[xr.Dataset]:
+    """Open a file of this layout for as long as the block lasts; its values are read where they are asked for.
 
     Raises:
         DataError: if it cannot be read, or has no single forecast reference time, or no axis `time` of valid times.
@@ -37,16 +47,25 @@ def read(path: Path) -> xr.Dataset:
     if not path.is_file():
         raise DataError(f"{path} does not exist or is no file; name a forecast")
     with errors_named(path), xr.open_dataset(path, engine="netcdf4", decode_coords="all") as lazy:
-        dataset = lazy.load()
-    origins = [c for c in dataset.coords.values() if c.attrs.get("standard_name") == "forecast_reference_time"]
-    if len(origins) != 1 or origins[0].ndim:
-        raise DataError(
-            f"{path} is no forecast from one time: it has {len(origins)} coordinates with the standard_name "
-            "forecast_reference_time, of which one is needed, a single value; docs/data-formats.md has the layout"
-        )
-    if "time" not in dataset.coords or not is_clock(dataset["time"].values):
-        raise DataError(f"{path} has no axis time of valid times; docs/data-formats.md has the layout")
-    return dataset
+        origins = _origins(lazy)
+        if len(origins) != 1 or origins[0].ndim:
+            raise DataError(
+                f"{path} is no forecast from one time: it has {len(origins)} coordinates with the standard_name "
+                "forecast_reference_time, of which one is needed, a single value; docs/data-formats.md has the layout"
+            )
+        if "time" not in lazy.coords or not is_clock(lazy["time"].values):
+            raise DataError(f"{path} has no axis time of valid times; docs/data-formats.md has the layout")
+        yield lazy
+
+
+def origin(forecast: xr.Dataset) -> Time:
+    """Return the time of the last frame that a forecast starts from."""
+    (time,) = canonical(_origins(forecast)[0].values[None])
+    return time
+
+
+def _origins(forecast: xr.Dataset) -> list[xr.DataArray]:
+    return [coord for coord in forecast.coords.values() if coord.attrs.get("standard_name") == REFERENCE]
 
 
 def _is_mapped(array: xr.DataArray) -> bool:

@@ -45,14 +45,15 @@ class Filed:
         """
         files: dict[np.datetime64, Entry] = {}
         for path in paths:
-            told = cf.read(path)
-            origin = np.datetime64(told["forecast_reference_time"].item(), "ns")
+            with cf.opened(path) as told:
+                origin = cf.origin(told)
+                entry = Entry(path, told.sizes["time"], str(told.attrs.get(MODEL, "")))
             if origin in files:
                 raise DataError(
                     f"{files[origin].path} and {path} are both forecasts from {format_time(origin)}; keep those of one "
                     "model in a folder of their own"
                 )
-            files[origin] = Entry(path, told.sizes["time"], str(told.attrs.get(MODEL, "")))
+            files[origin] = entry
         return cls(name, files)
 
     @property

@@ -1,0 +1,90 @@
+"""The tables and figures of `evaluate` for forecasts in files, ours and other people's, beside the baselines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from physicnet.clock import from_milliseconds
+from physicnet.config import ClipConfig, Params
+from physicnet.data.judge import Verdict
+from physicnet.data.recent import Between, judged, named, read_stretch
+from physicnet.data.sources import Source, find_sources
+from physicnet.evaluation.verify import compare
+from physicnet.fields import DataError
+from physicnet.verification.filed import Filed
+from physicnet.verification.reference import Reference
+from physicnet.verification.scores import on_the_beat
+
+METRICS = "metrics.json"
+
+
+def verify(forecasts: Path, observations: Path, results: Path, params: Params, root: Path) -> tuple[int, int]:
+    """Score forecasts against observations and write the folder `results`; return how many were, and of how many.
+
+    Those are scored from the times that all models forecast from, and at the leads that all have. The others are those
+    whose last lead has not been observed yet.
+
+    Args:
+        forecasts: a folder of forecasts of one model, one of folders of several models, or a file.
+        observations: a file, or a folder of which those files count that `ingest.pattern` matches.
+        results: written, with `metrics.json` in it.
+        params: of the project.
+        root: its folder, from whose last training the baselines are.
+
+    Raises:
+        DataError: if there is no forecast, none can be scored, or one is not as it must be; see `Filed`.
+    """
+    models, reference = found(forecasts), Reference.of(root, params)
+    shared = sorted(set.intersection(*(set(model.files) for model in models)))
+    if not shared:
+        raise DataError(
+            f"there is no time from which all of {', '.join(model.name for model in models)} forecast; verify them one "
+            "by one"
+        )
+    num_leads = min(entry.num_leads for model in models for entry in model.files.values())
+    clip = ClipConfig(frames_in=params.clip.frames_in, frames_out=num_leads)
+    verdict = judged(_sources(observations, params.ingest.pattern), params.ingest)
+    step, times = reference.training.record.step, from_milliseconds(verdict.times, verdict.calendar)
+    earliest, latest = times[0] + (clip.frames_in - 1) * step, times[-1] - num_leads * step
+    origins = [origin for origin in shared if earliest <= origin <= latest]
+    if not origins:
+        raise DataError(
+            f"none of {len(shared)} forecasts can be scored: observations reach from {times[0]} to {times[-1]}, the "
+            f"forecasts start from {shared[0]} to {shared[-1]}, and each needs {clip.frames_in} frames before and "
+            f"{num_leads} after it; give the observations of that time"
+        )
+    first, last = origins[0] - (clip.frames_in - 1) * step, origins[-1] + num_leads * step
+    record = on_the_beat(read_stretch(verdict, params.ingest, Between(first, last)), first, last, step)
+    starts = [int((origin - first) / step) + 1 - clip.frames_in for origin in origins]
+    folder = results / METRICS
+    compare(
+        [*models, *reference.baselines],
+        record,
+        starts,
+        reference.normalizer,
+        params.evaluate,
+        clip,
+        metrics=folder,
+        results=results,
+    )
+    return len(origins), len(shared)
+
+
+def found(path: Path) -> list[Filed]:
+    """Return the forecasts below a path: of each folder with files in it those of one model, called as the folder.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if path.is_file():
+        return [Filed.of(path.stem, [path])]
+    folders = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
+    models = [Filed.of(each.resolve().name, sorted(each.glob("*.nc"))) for each in folders if any(each.glob("*.nc"))]
+    if not models:
+        raise DataError(f"{path} holds no forecast: no file *.nc, nor a folder with such files; name another")
+    return models
+
+
+def _sources(observations: Path, pattern: str) -> list[Source]:
+    return find_sources(observations, pattern) if observations.is_dir() else named([observations])
