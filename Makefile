@@ -48,6 +48,9 @@ serve: $(BIN)/.installed  ## start a Prefect server on 127.0.0.1, a worker and t
 stop: $(BIN)/.installed  ## end what `make serve` has started
 	python -m flows.service stop
 
+rehearsal: $(BIN)/.installed  ## the bundled radar day arrives again: collect, forecast, verify, retrain, promote, in minutes
+	python -m flows.rehearsal
+
 test: $(BIN)/.installed  ## install, run the gate: format, lint, types, import layers, tests
 	@$(MAKE) --no-print-directory check
 
@@ -72,4 +75,4 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	  || $(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help run temperature serve stop test check figures
+.PHONY: help run temperature serve stop rehearsal test check figures

@@ -167,6 +167,25 @@ def forecast(
 
 
 @app.command()
+def verify(
+    forecasts: Annotated[Path, typer.Argument(exists=True, help="a forecast, a folder of them, or one for each model")],
+    observations: Annotated[Path, typer.Argument(exists=True, help="a file, or a folder as of ingest")],
+    results: Annotated[Path, typer.Option(help="folder of tables and figures; written")] = Path("verification"),
+) -> None:
+    """Score forecasts in files, anybody's, by what was observed; the baselines are those of the last training here."""
+    from physicnet.config import load_params
+    from physicnet.evaluation.table import print_table
+    from physicnet.process import end_cleanly_on_sigterm
+    from physicnet.verification import against
+
+    end_cleanly_on_sigterm()
+    params = load_params(Path("params.yaml"))
+    scored, num = against.verify(forecasts, observations, results, params, Path.cwd())
+    print_table(results)
+    typer.echo(f"{scored} of {num} forecasts were scored; the others are not observed to their ends")
+
+
+@app.command()
 def table(results: Annotated[Path, typer.Argument(exists=True)] = Path("results")) -> None:
     """Print the table of results: skill at every lead, the model beside the baselines."""
     from physicnet.evaluation.table import print_table

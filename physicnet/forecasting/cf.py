@@ -33,7 +33,7 @@ def write(path: Path, dataset: xr.Dataset) -> None:
 
 def read(path: Path) -> xr.Dataset:
     """Read a file of this layout, into memory, whoever made it; errors as of `opened`."""
-    with opened(path) as lazy:
+    with opened(path) as lazy, errors_named(path):
         return lazy.load()
 
 
@@ -46,7 +46,9 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist or is no file; name a forecast")
-    with errors_named(path), xr.open_dataset(path, engine="netcdf4", decode_coords="all") as lazy:
+    with errors_named(path):
+        dataset = xr.open_dataset(path, engine="netcdf4", decode_coords="all")
+    with dataset as lazy:
         origins = _origins(lazy)
         if len(origins) != 1 or origins[0].ndim:
             raise DataError(

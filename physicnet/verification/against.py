@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from physicnet.clock import from_milliseconds
 from physicnet.config import ClipConfig, Params
 from physicnet.data.judge import Verdict
@@ -16,11 +14,9 @@ from physicnet.verification.filed import Filed
 from physicnet.verification.reference import Reference
 from physicnet.verification.scores import on_the_beat
 
-METRICS = "metrics.json"
-
 
 def verify(forecasts: Path, observations: Path, results: Path, params: Params, root: Path) -> tuple[int, int]:
-    """Score forecasts against observations and write the folder `results`; return how many were, and of how many.
+    """Score forecasts against observations, write tables and figures; return how many were, and of how many.
 
     Those are scored from the times that all models forecast from, and at the leads that all have. The others are those
     whose last lead has not been observed yet.
@@ -28,7 +24,7 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
     Args:
         forecasts: a folder of forecasts of one model, one of folders of several models, or a file.
         observations: a file, or a folder of which those files count that `ingest.pattern` matches.
-        results: written, with `metrics.json` in it.
+        results: written, and beside it a file of that name with the ending .json, the means over leads.
         params: of the project.
         root: its folder, from whose last training the baselines are.
 
@@ -36,6 +32,7 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
         DataError: if there is no forecast, none can be scored, or one is not as it must be; see `Filed`.
     """
     models, reference = found(forecasts), Reference.of(root, params)
+    _refuse_names_of_baselines(models, reference)
     shared = sorted(set.intersection(*(set(model.files) for model in models)))
     if not shared:
         raise DataError(
@@ -57,7 +54,6 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
     first, last = origins[0] - (clip.frames_in - 1) * step, origins[-1] + num_leads * step
     record = on_the_beat(read_stretch(verdict, params.ingest, Between(first, last)), first, last, step)
     starts = [int((origin - first) / step) + 1 - clip.frames_in for origin in origins]
-    folder = results / METRICS
     compare(
         [*models, *reference.baselines],
         record,
@@ -65,7 +61,7 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
         reference.normalizer,
         params.evaluate,
         clip,
-        metrics=folder,
+        metrics=results.with_suffix(".json"),
         results=results,
     )
     return len(origins), len(shared)
@@ -84,6 +80,12 @@ def found(path: Path) -> list[Filed]:
     if not models:
         raise DataError(f"{path} holds no forecast: no file *.nc, nor a folder with such files; name another")
     return models
+
+
+def _refuse_names_of_baselines(models: Sequence[Filed], reference: Reference) -> None:
+    for model in models:
+        if model.name in {baseline.name for baseline in reference.baselines}:
+            raise DataError(f"the folder of forecasts {model.name} is called as a baseline is; rename it")
 
 
 def _sources(observations: Path, pattern: str) -> list[Source]:
