@@ -15,6 +15,7 @@ from physicnet.clock import (
     format_time,
     from_milliseconds,
     is_clock,
+    parse_time,
     settled,
     to_milliseconds,
     written,
@@ -102,3 +103,25 @@ def test_a_time_is_told_to_the_second_with_its_calendar(time: Time, text: str) -
 def test_a_time_is_told_to_the_minute_with_what_its_clock_follows(time: Time, text: str) -> None:
     assert format_minute(time) == text
     assert " ".join(day_and_minute(time)) == text[:16]
+
+
+@pytest.mark.parametrize(
+    ("text", "calendar", "expected"),
+    [
+        ("1970-01-01T00:00:01", GREGORIAN, 1000),
+        ("1970-01-01", GREGORIAN, 0),
+        ("1970-01-01T02:00+01:00", GREGORIAN, 3_600_000),
+        ("1970-01-01T00:00Z", GREGORIAN, 0),
+        ("1970-02-30", "360_day", 59 * 86_400_000),
+        ("1970-01-01T01:00", "noleap", 3_600_000),
+        ("1970-01-01T01:00:01", "360_day", 3_601_000),
+    ],
+)
+def test_times_are_understood_in_their_calendar(text: str, calendar: str, expected: int) -> None:
+    assert parse_time(text, calendar) == expected
+
+
+@pytest.mark.parametrize(("text", "calendar"), [("noon", GREGORIAN), ("1970-02-30", GREGORIAN), ("noon", "360_day")])
+def test_what_is_no_time_is_not_understood(text: str, calendar: str) -> None:
+    with pytest.raises(ValueError):
+        parse_time(text, calendar)

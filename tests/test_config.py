@@ -1,3 +1,4 @@
+import json
 import shlex
 import subprocess
 from copy import deepcopy
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from physicnet.config import ConfigError, Params, load_params
+from physicnet.config import ConfigError, IngestConfig, Params, load_params
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -217,3 +218,12 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"params\.yaml must hold one mapping of sections, not list"):
         load([1, 2], tmp_path)
+
+
+def test_rules_are_what_decides_the_values_of_a_file(content: dict[str, Any]) -> None:
+    own = Params.model_validate(content).ingest
+    rules = json.loads(json.dumps(own.rules()))
+    there = IngestConfig.of_rules(rules, "1 GiB")
+    assert there.rules() == rules
+    assert (there.variables, there.coarsen, there.memory_limit) == (own.variables, own.coarsen, "1 GiB")
+    assert own.model_copy(update={"memory_limit": "9 GiB", "pattern": "*"}).rules() == rules

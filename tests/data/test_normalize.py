@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 from samples import clip_config, ingest_config, normalize_config, raw_dataset
 
 from physicnet.calendar import hour_of_day
+from physicnet.clock import format_time
 from physicnet.config import ClipConfig, NormalizeConfig
 from physicnet.data.budget import Budget
 from physicnet.data.normalize import normalize, split
@@ -64,6 +65,14 @@ def test_the_clock_and_the_split_stand_beside_the_statistics(tmp_path: Path) -> 
     assert statistics["step_seconds"] == 300.0
     assert statistics["splits"] == split(record(), normalize_config(), CLIP)
     assert [entry["variable"] for entry in statistics["variables"]] == ["rate"]
+
+
+def test_how_and_when_the_training_part_was_observed_stands_there_too(tmp_path: Path) -> None:
+    _, statistics = run(tmp_path, record(), normalize_config())
+    first, last = statistics["splits"]["train"][0][0], statistics["splits"]["train"][-1][1] - 1
+    ends = {name: format_time(record().times[frame]) for name, frame in {"start": first, "end": last}.items()}
+    assert statistics["span"] == ends | {"calendar": "proleptic_gregorian"}
+    assert statistics["ingest"] == ingest_config().rules()
 
 
 def test_training_values_have_mean_zero_and_deviation_one(tmp_path: Path) -> None:

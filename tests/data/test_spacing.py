@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from physicnet.data.spacing import Spacing, compare_spacing, spacing_of
+from physicnet.data.spacing import Ends, Spacing, compare_spacing, is_elsewhere, mapping_of, place_of, spacing_of
 from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.fields import Field
 
@@ -74,3 +74,35 @@ def test_what_cannot_be_compared_is_said() -> None:
     uneven = compare_spacing(KILOMETRE, columns(1.0, "km", regular=False))
     assert uneven.differences == []
     assert uneven.doubts == ["the spacing of the columns varies: only its median (1 km there, 1 km here) agrees"]
+
+
+@pytest.mark.parametrize(
+    ("there", "units", "elsewhere"),
+    [
+        ((0.0, 9.0), "km", False),
+        ((0.0, 9000.0), "m", False),
+        ((0.005, 9.0), "km", False),
+        ((0.0, 10.0), "km", True),
+        ((0.0, 9.0), "m", True),
+        ((0.0, 9.0), "degrees", True),
+        ((0.0, 9.0), "cells of the camera", True),
+    ],
+)
+def test_an_axis_lies_elsewhere_if_an_end_does(there: Ends, units: str, elsewhere: bool) -> None:
+    other = Spacing("x", 1.0, units, regular=True)
+    assert is_elsewhere(KILOMETRE[1], other, (0.0, 9.0), there) == elsewhere
+
+
+def test_the_place_of_a_grid_is_told_by_its_coordinates() -> None:
+    field = advected_field(1, 3, 5, flow=Uniform(0.0, 0.0))
+    assert place_of(field) == [(0.0, 2000.0), (0.0, 4000.0)]
+    assert place_of(Field(field.dataset.drop_vars("y"))) == [None, (0.0, 4000.0)]
+
+
+def test_a_projection_is_known_by_its_name() -> None:
+    field = advected_field(1, 3, 5, flow=Uniform(0.0, 0.0))
+    assert mapping_of(field) is None
+    mapped = field.dataset.assign_coords(crs=((), 0, {"grid_mapping_name": "mercator"}))
+    mapped["rate"].encoding["grid_mapping"] = "crs"
+    assert mapping_of(Field(mapped)) == "mercator"
+    assert mapping_of(Field(mapped.assign_coords(crs=((), 0, {})))) is None

@@ -11,14 +11,19 @@ import torch
 import xarray as xr
 from forecasting import samples
 from training.conftest import CLIP, INGEST, MACHINE
+from typer.testing import CliRunner
 
 import physicnet
-from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from physicnet import served
+from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
+from physicnet.cli import app
 from physicnet.fields import DataError, Field
 from physicnet.forecasting import cf
 from physicnet.forecasting.loading import Model, load
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
+from physicnet.tracking import registered
+from physicnet.tracking.store import HistoryError, Store
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -142,3 +147,62 @@ def test_the_command_needs_nothing_but_the_checkpoint_and_the_files(
     forecast = cf.read(folder / "forecast.nc")
     np.testing.assert_array_equal(forecast["rate"], plain(checkpoint, samples.record(), 3))
     assert {"rate_sharp", "flow_x", "flow_y", "gate"} <= set(forecast.data_vars)
+
+
+@pytest.fixture
+def store(repository: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store, in the folder of which we are, whose registered model has a version with the alias `forecasts`."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(repository)
+    store = Store(repository)
+    run_id = store.find_or_create({"physicnet.child": "forecasts"}, "train", {})
+    served.log(store, run_id, checkpoint, samples.record(), MACHINE)
+    registered.name_version(store, "forecasts", registered.register(store, run_id))
+    return store
+
+
+def test_a_registered_model_is_loaded_by_its_alias_or_its_version(store: Store, checkpoint: Path, file: Path) -> None:
+    number = registered.holder(store, "forecasts")
+    for name in ("models:/physicnet@forecasts", f"models:/physicnet/{number}"):
+        model = load(name, MACHINE)
+        assert model.sha256 == content_hash(checkpoint)
+        np.testing.assert_array_equal(model.forecast(file)["rate"], plain(checkpoint, samples.record(), 2))
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("name", ["models:/physicnet@nobody", "models:/physicnet/999"])
+def test_a_version_that_is_not_registered_is_refused(name: str) -> None:
+    with pytest.raises(HistoryError, match=f"There is no {name} in sqlite:.*physicnet has the versions .*'1'"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", ["models:/other@champion", "models:physicnet", "models:/physicnet"])
+def test_what_names_no_registered_model_is_refused(name: str) -> None:
+    with pytest.raises(HistoryError, match=f"{name} names no model; write models:/physicnet@champion or"):
+        load(name)
+
+
+def test_no_store_is_made_by_looking_for_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HistoryError):
+        load("models:/physicnet@champion")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("output", ["observed.nc", "./observed.nc", "model.safetensors"])
+def test_no_input_is_overwritten(
+    tmp_path: Path, file: Path, checkpoint: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(checkpoint, "model.safetensors")
+    before = {path: path.read_bytes() for path in (file, tmp_path / "model.safetensors")}
+    result = CliRunner().invoke(app, ["forecast", file.name, "-o", output, "--model", "model.safetensors"])
+    assert result.exit_code == 2
+    assert "is an input, too" in " ".join(result.output.split())
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_package_has_nothing_else_to_hand_on() -> None:
+    with pytest.raises(AttributeError, match="module 'physicnet' has no attribute 'unload'"):
+        physicnet.unload  # noqa: B018

@@ -1,12 +1,13 @@
 """A warm start takes the weights that were meant, where they mean the same, and adapts what it is told to adapt."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from training.conftest import CLIP, MODEL, Data
+from training.conftest import CLIP, INGEST, MODEL, Data
 from training.test_joint import run
 
 from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
@@ -74,6 +75,14 @@ def test_a_checkpoint_tells_its_time_step_and_the_spacing_of_its_grid(trained: P
         assert metadata["grid"] == [
             {"axis": axis, "distance": 1000.0, "units": "m", "regular": True} for axis in ("y", "x")
         ]
+
+
+def test_a_checkpoint_tells_how_to_read_observations_and_what_trained_it(trained: Path, data: Data) -> None:
+    metadata = load_checkpoint(trained).metadata
+    assert metadata["ingest"] == INGEST.rules()
+    assert metadata["span"] == json.loads(data.statistics.read_text())["span"]
+    assert metadata["grid_mapping"] is None
+    assert metadata["place"] == [[0.0, 28_000.0], [0.0, 32_000.0]]
 
 
 def test_another_checkpoint_than_the_one_meant_is_refused_with_the_hash_to_write(
