@@ -147,9 +147,9 @@ def forecast(
         str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
     ] = None,
     at: Annotated[str | None, typer.Option(help="forecast from this time (ISO 8601, UTC), not from the newest")] = None,
-    sharp: Annotated[bool, typer.Option(help="also with the values of the last observed frame")] = False,
-    flow: Annotated[bool, typer.Option(help="also the flow, and the share of the local level")] = False,
-    regrid: Annotated[bool, typer.Option(help="bring observations of another grid spacing to the model's")] = False,
+    sharp: Annotated[bool, typer.Option("--sharp", help="also with the values of the last observed frame")] = False,
+    flow: Annotated[bool, typer.Option("--flow", help="also the flow, and the share of the local level")] = False,
+    regrid: Annotated[bool, typer.Option("--regrid", help="bring another grid spacing to the model's")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
 ) -> None:
@@ -163,7 +163,7 @@ def forecast(
     loaded = load(model, machine_here(device, threads))
     made = loaded.forecast(observations, lead=lead, at=at, sharp=sharp, flow=flow, regrid=regrid)
     cf.write(output, made)
-    typer.echo(f"{output}: {made.sizes['time']} leads from {made['forecast_reference_time'].values}")
+    typer.echo(f"{output}: {made.attrs['title']}, {made.sizes['time']} leads")
 
 
 @app.command()

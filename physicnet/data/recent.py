@@ -82,8 +82,8 @@ class Last:
         if absent:
             told = ", ".join(written(needed, verdict.calendar))
             raise DataError(
-                f"the model needs {self.num_frames} frames, at {told}; not there: {'; '.join(absent)}. "
-                f"{_range_of(verdict)}{_other_step(verdict, step)}; give the files of these times, or ask for a "
+                f"the model needs {self.num_frames} frames, at {told}; not there: {'; '.join(absent)}; "
+                f"{_range_of(verdict)}{_other_step(verdict, step)}. Give the files of these times, or ask for a "
                 "forecast from another time (at)"
             )
         between = np.setdiff1d(verdict.within(int(needed[0]), last).times, needed)
@@ -97,12 +97,7 @@ class Last:
 
     def _last(self, verdict: Verdict) -> int:
         if self.at is not None:
-            try:
-                return parse_time(self.at, verdict.calendar)
-            except ValueError as error:
-                raise DataError(
-                    f"the time to forecast from is no time ({error}); write UTC as 2010-08-26T00:05"
-                ) from None
+            return moment(self.at, verdict.calendar)
         frames = verdict.frames
         newest = int(frames["time"].max())
         if newest not in verdict.times:
@@ -112,6 +107,18 @@ class Last:
                 "forecast from an earlier time (at)"
             )
         return newest
+
+
+def moment(at: str, calendar: str) -> int:
+    """Return the time that a user tells (ISO 8601), in milliseconds of a calendar.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        return parse_time(at, calendar)
+    except ValueError as error:
+        raise DataError(f"{at!r} is no time to forecast from ({error}); write UTC as 2010-08-26T00:05") from None
 
 
 def named(paths: Sequence[Path]) -> list[Source]:
@@ -195,7 +202,7 @@ def _why(verdict: Verdict, frames: pd.DataFrame, time: int) -> str:
 
 def _range_of(verdict: Verdict) -> str:
     if not verdict.times.size:
-        return "No frame of these files can be used"
+        return "no frame of these files can be used"
     first, last = written(verdict.times[[0, -1]], verdict.calendar)
     return f"these files have {len(verdict.times)} from {first} to {last}"
 

@@ -17,7 +17,7 @@ from physicnet.clock import GREGORIAN, STANDARD, calendar_of, format_time, to_mi
 from physicnet.data.axes import horizontal
 from physicnet.data.spacing import mapping_of
 from physicnet.data.units import understood
-from physicnet.fields import Field
+from physicnet.fields import DataError, Field
 from physicnet.forecasting.leads import UNITS, unit_of
 
 CONVENTIONS = "CF-1.11"
@@ -57,10 +57,21 @@ def describe(past: Field, made: Made, provenance: Provenance) -> xr.Dataset:
         if made.sharp is not None:
             title = f"{_title(past, name)}, with the values of the last observed frame"
             arrays[name + SHARP] = (dims, made.sharp[:, index], attributes | {"long_name": title})
-    arrays |= _parts(past, made.parts)
-    arrays[BEYOND] = (TIME, _beyond(num_leads, provenance.trained_leads), BEYOND_ATTRIBUTES)
+    extra = _parts(past, made.parts) | {BEYOND: (TIME, _beyond(num_leads, provenance.trained_leads), BEYOND_ATTRIBUTES)}
+    _check_names(past, {*extra, TIME, REFERENCE, PERIOD})
+    arrays |= extra
     dataset = xr.Dataset(arrays, _coordinates(past, num_leads), _attributes(past, provenance))
     return _mapped(dataset, past)
+
+
+def _check_names(past: Field, taken: set[str]) -> None:
+    """Check that nothing that belongs to a forecast is called as a channel."""
+    twice = set(past.variables) & (taken | {name + SHARP for name in past.variables})
+    if twice:
+        raise DataError(
+            f"{', '.join(sorted(twice))} would be two things in a forecast; give the variable another channel in "
+            "ingest.variables, and train again"
+        )
 
 
 def _mapped(dataset: xr.Dataset, past: Field) -> xr.Dataset:

@@ -131,6 +131,10 @@ def machine_here(device: str, num_threads: int | None = None) -> MachineConfig:
 def _checkpoint(model: str | Path) -> Iterator[Path]:
     """Give the file of a checkpoint; one of the store of runs is there for as long as the block lasts."""
     if not str(model).startswith("models:"):
+        if not Path(model).exists():
+            raise CheckpointError(
+                f"{model} does not exist; name another checkpoint (--model), or train one (dvc repro)"
+            )
         yield Path(model)
         return
     from physicnet.tracking import registered

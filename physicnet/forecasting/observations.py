@@ -11,11 +11,11 @@ import numpy as np
 import psutil
 import xarray as xr
 
-from physicnet.clock import calendar_of, is_clock, parse_time, to_milliseconds
+from physicnet.clock import calendar_of, is_clock, to_milliseconds
 from physicnet.config import IngestConfig, VariableConfig
 from physicnet.data.archive import template
 from physicnet.data.judge import Verdict
-from physicnet.data.recent import Last, judged, named, read_stretch
+from physicnet.data.recent import Last, judged, moment, named, read_stretch
 from physicnet.data.sources import Source
 from physicnet.data.spacing import compare_spacing, spacing_of
 from physicnet.data.units import understood
@@ -76,7 +76,7 @@ class Reader:
         if len(axes) != 1:
             return dataset
         times = to_milliseconds(axes[0].values)
-        end = int(times.max()) if at is None else parse_time(at, calendar_of(axes[0].values))
+        end = int(times.max()) if at is None else moment(at, calendar_of(axes[0].values))
         reach = self.kind.frames_in * int(self.kind.step / np.timedelta64(1, "ms"))
         near = (times >= end - reach) & (times <= end)
         return dataset.isel({axes[0].name: near}) if near.any() else dataset

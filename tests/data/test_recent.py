@@ -71,7 +71,7 @@ def test_a_variable_that_one_frame_lacks_is_missing_in_a_stretch_but_not_among_t
     raw_dataset(4).isel(time=slice(3, 4)).to_netcdf(raw / "b.nc")
     sources, config = find_sources(raw, "*.nc"), ingest_config(variable(), variable("also"))
     assert np.isnan(observed(sources, config, WHOLE).frames(3, 4)[0, 1]).all()
-    with pytest.raises(DataError, match=r"the model needs 2 frames, .*; not there: also at 2020-06-01T00:15:00\."):
+    with pytest.raises(DataError, match=r"the model needs 2 frames, .*; not there: also at 2020-06-01T00:15:00;"):
         observed(sources, config, Last(2, STEP))
 
 
@@ -88,7 +88,7 @@ def test_a_stretch_of_another_calendar_is_refused(sources: list[Source]) -> None
 
 def test_a_gap_among_the_last_frames_is_refused(sources: list[Source]) -> None:
     at = "2020-06-01T00:45:00"
-    with pytest.raises(DataError, match=r"needs 3 frames, at .*; not there: rate at 2020-06-01T00:35:00\. these files"):
+    with pytest.raises(DataError, match=r"needs 3 frames, at .*; not there: rate at 2020-06-01T00:35:00; these files"):
         observed(sources, ingest_config(), Last(3, STEP, at))
 
 
@@ -103,7 +103,7 @@ def test_files_that_contradict_each_other_may_all_be_refused(raw: Path) -> None:
     config = ingest_config(variable(valid_max=-1.0))
     with pytest.raises(DataError, match="the newest frame, of 2020-06-01T00:00:00, cannot be used: a.nc: the file has"):
         observed(find_sources(raw, "*.nc"), config, Last(1, STEP))
-    with pytest.raises(DataError, match="No frame of these files can be used"):
+    with pytest.raises(DataError, match="no frame of these files can be used"):
         observed(find_sources(raw, "*.nc"), config, WHOLE)
 
 

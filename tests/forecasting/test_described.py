@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from forecasting import samples
+from training.conftest import INGEST
 
 from physicnet.checkpoint import content_hash
-from physicnet.fields import Field
+from physicnet.config import IngestConfig
+from physicnet.fields import DataError, Field
 from physicnet.forecasting.loading import Model
+from physicnet.normalization import Normalizer, Standardization
 
 
 def test_a_forecast_says_what_it_was_made_by_and_of(model: Model, checkpoint: Path, file: Path) -> None:
@@ -95,3 +98,36 @@ def test_years_that_nanoseconds_do_not_reach_and_other_calendars_are_forecast(tm
     assert str(forecast["time"].values[0]) == "2020-01-01 00:25:00"
     assert forecast["time"].values[0].calendar == "360_day"
     assert "units_metadata" not in forecast["time"].attrs
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Model:
+    """A model of two variables."""
+    return samples.model(two_channels(tmp_path / "model.safetensors", "rate", "also"))
+
+
+def two_channels(path: Path, *names: str) -> Path:
+    record = Field(xr.Dataset({name: samples.record().dataset["rate"] for name in names}))
+    channels = tuple(Standardization(name, (), 1.0, 5.0) for name in names)
+    variables = [INGEST.variables[0].model_dump() | {"name": name, "channel": name} for name in names]
+    config = IngestConfig.model_validate(INGEST.model_dump() | {"variables": variables})
+    return samples.save(path, record, config, normalizer=Normalizer(channels).to_dict())
+
+
+def test_each_channel_has_its_variables(two: Model) -> None:
+    dataset = samples.record().dataset
+    dataset = xr.Dataset({"also": 2 * dataset["rate"], "rate": dataset["rate"]})
+    dataset["also"].attrs["units"] = "mm h-1"
+    forecast = two.forecast(dataset, sharp=True)
+    own = two.forecaster.forecast(Field(dataset[["rate", "also"]]), 2)
+    np.testing.assert_array_equal(forecast["rate"], own[:, 0])
+    np.testing.assert_array_equal(forecast["also"], own[:, 1])
+    assert float(forecast["also_sharp"].max()) == pytest.approx(2 * float(forecast["rate_sharp"].max()))
+
+
+@pytest.mark.parametrize("names", [("rate", "gate"), ("rate", "rate_sharp"), ("beyond_trained_leads", "rate")])
+def test_no_channel_is_called_as_a_part_of_a_forecast(tmp_path: Path, names: tuple[str, str]) -> None:
+    model = samples.model(two_channels(tmp_path / "model.safetensors", *names))
+    rate = samples.record().dataset["rate"]
+    with pytest.raises(DataError, match="would be two things in a forecast; give the variable another channel"):
+        model.forecast(xr.Dataset(dict.fromkeys(names, rate)), sharp=True, flow=True)

@@ -61,25 +61,27 @@ def test_a_dataset_of_the_record_is_not_averaged_again(renaming: Model) -> None:
 def test_too_few_frames_are_refused_with_the_times_that_are_needed(tmp_path: Path, model: Model) -> None:
     path = samples.write(tmp_path / "short.nc", samples.record(2))
     needed = "2019-12-31T23:55:00, 2020-01-01T00:00:00, 2020-01-01T00:05:00"
-    absent = "not there: rate at 2019-12-31T23:55:00. these files have 2 from"
+    absent = "not there: rate at 2019-12-31T23:55:00; these files have 2 from"
     with pytest.raises(DataError, match=f"the model needs 3 frames, at {needed}; {absent}"):
         model.forecast(path)
 
 
 def test_a_gap_is_refused_with_the_frame_that_is_not_there(model: Model) -> None:
     dataset = samples.record(8).dataset.isel(time=[0, 1, 2, 3, 4, 5, 7])
-    with pytest.raises(DataError, match=r"at 2020-01-01T00:25:00, .*; not there: rate at 2020-01-01T00:30:00\. these"):
+    with pytest.raises(DataError, match=r"at 2020-01-01T00:25:00, .*; not there: rate at 2020-01-01T00:30:00; these"):
         model.forecast(dataset)
 
 
 def test_a_time_without_a_frame_is_refused(model: Model, file: Path) -> None:
-    with pytest.raises(DataError, match=r"not there: rate at 2020-01-01T00:30:00\. these files have 6 from .* to .*25"):
+    with pytest.raises(DataError, match=r"not there: rate at 2020-01-01T00:30:00; these files have 6 from .* to .*25"):
         model.forecast(file, at=samples.at(30))
 
 
-def test_what_is_no_time_is_refused(model: Model, file: Path) -> None:
-    with pytest.raises(DataError, match=r"the time to forecast from is no time .*noon.*write UTC as"):
-        model.forecast(file, at="noon")
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_what_is_no_time_is_refused(model: Model, file: Path, in_memory: bool) -> None:
+    observations = samples.record().dataset if in_memory else file
+    with pytest.raises(DataError, match=r"'noon' is no time to forecast from .*write UTC as"):
+        model.forecast(observations, at="noon")
 
 
 def test_a_slower_clock_is_refused(model: Model) -> None:
