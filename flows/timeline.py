@@ -44,12 +44,12 @@ class Happening:
 
 
 def happenings() -> list[Happening]:
-    """Return the runs that have ended, in the order of their beginning."""
+    """Return the runs that were begun and have ended, in the order of their beginning."""
     return asyncio.run(_happenings())
 
 
 async def _happenings() -> list[Happening]:
-    ended = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+    ended = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
     chosen = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ended)))
     found: list[Happening] = []
     async with get_client() as client:

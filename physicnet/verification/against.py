@@ -5,7 +5,6 @@ from pathlib import Path
 
 from physicnet.clock import from_milliseconds
 from physicnet.config import ClipConfig, Params
-from physicnet.data.judge import Verdict
 from physicnet.data.recent import Between, judged, named, read_stretch
 from physicnet.data.sources import Source, find_sources
 from physicnet.evaluation.verify import compare

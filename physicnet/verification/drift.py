@@ -7,7 +7,7 @@ not meet in training asks for them in other proportions.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ TAILS = (0.0005, 0.9995)  # quantiles of the training values that bound their ra
 Bounds = Mapping[str, tuple[float, float]]
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A model that tells which codes it reads."""
 

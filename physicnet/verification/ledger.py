@@ -17,6 +17,7 @@ from physicnet.fields import DataError, written_whole
 
 KEY = ["day", "checkpoint", "model", *pooling.LEAD]
 SPAN = ["forecasts", "first", "last"]  # how many, from when to when
+TEXT = ("checkpoint", "model", "variable", "units")  # also where they look like numbers
 WEEK = pd.Timedelta(days=7)
 
 
@@ -29,7 +30,7 @@ def read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=[*KEY, *SPAN])
     try:
-        table = pd.read_csv(path, parse_dates=["day", "first", "last"], dtype={"checkpoint": str})
+        table = pd.read_csv(path, parse_dates=["day", "first", "last"], dtype=dict.fromkeys(TEXT, str))
     except ValueError as error:
         raise DataError(f"{path} is no table of verification ({error}); restore it: dvc checkout {path}.dvc") from error
     lacking = [name for name in (*KEY, *SPAN) if name not in table]
@@ -80,7 +81,7 @@ def weekly(table: pd.DataFrame, weeks: int, config: EvaluateConfig) -> pd.DataFr
 
     `week` is its Monday, `forecasts` how many were scored in it. The intervals of the skill draw days.
     """
-    monday = table["day"] - pd.to_timedelta(table["day"].dt.weekday, unit="D")
+    monday = table["day"] - pd.to_timedelta(table["day"].dt.day_of_week, unit="D")
     scored = []
     for week in sorted(monday.unique(), reverse=True):
         if week <= monday.max() - weeks * WEEK:
