@@ -5,6 +5,7 @@ into the inbox one after the other, and the deployments collect, forecast, verif
 `prefect.yaml` but for the times between. Networks and trainings are small: what is rehearsed is the operation.
 """
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ import numpy as np
 import typer
 import xarray as xr
 import yaml
-from prefect.deployments import run_deployment
+from prefect.deployments import arun_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
@@ -37,7 +38,7 @@ FOLDER = Path(".physicnet") / "rehearsal"
 COPIED = ("flows", "physicnet", "params.yaml", "dvc.yaml", "prefect.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
 PATIENCE = 600.0  # seconds for a deployment to do what is expected of it
 FASTER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
-COLLECT_EVERY = 10  # seconds
+COLLECT_EVERY = 20  # seconds
 SMALL: dict[str, dict[str, Any]] = {
     "clip": {"frames_out": 6},
     "normalize": {"train_fraction": 0.5, "validation_fraction": 0.22, "gap": 2},
@@ -177,7 +178,7 @@ class Operation:
 
     def run(self, flow: str) -> None:
         """Let the deployment of a flow run now, and wait for its end."""
-        run = run_deployment(f"{flow}/{self.project.name}", timeout=PATIENCE, poll_interval=1)
+        run = asyncio.run(arun_deployment(f"{flow}/{self.project.name}", timeout=PATIENCE, poll_interval=1))
         if run.state is None or not run.state.is_completed():
             raise RehearsalError(f"{flow} did not complete: {run.state}; {self.project}/.prefect has the logs")
 

@@ -8,12 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from rich.table import Table
@@ -70,14 +65,12 @@ def at_work(*, besides: str) -> list[str]:
 
 async def _at_work(besides: str) -> list[str]:
     states = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED]
-    chosen = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
-    )
+    chosen, now = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))), datetime.now(UTC)
     async with get_client() as client:
         names = {each.id: each.name for each in await client.read_flows()}
-        runs = await client.read_flow_runs(flow_run_filter=chosen, limit=PAGE)
-    return [names[run.flow_id] for run in runs if names[run.flow_id] != besides]
+        runs = await client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE)
+    begun = [names[run.flow_id] for run in runs if run.expected_start_time and run.expected_start_time <= now]
+    return [name for name in begun if name != besides]
 
 
 def _happening(run: Any, flow: str) -> Happening:

@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     checkpoint: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Filed:
     """Forecasts of one model, by the time of the last frame that they start from."""
 

@@ -28,7 +28,11 @@ def test_observations_that_arrive_are_collected_forecast_from_verified_and_train
     forecasts = sorted((project / "data" / "forecasts").glob("*.nc"))
     assert [path.name for path in forecasts] == ["2020-01-01T033000Z.nc", "2020-01-01T034500Z.nc"]
     table = ledger.read(project / "reports" / "verification.csv")
-    assert table[table["model"] == "physicnet"]["forecasts"].tolist() == [1, 1, 1]  # of the first alone the end has come
+    assert table[table["model"] == "physicnet"]["forecasts"].tolist() == [
+        1,
+        1,
+        1,
+    ]  # of the first alone the end has come
     tracked = yaml.safe_load((project / "reports" / "verification.csv.dvc").read_text())["outs"][0]["path"]
     assert tracked == "verification.csv"
     splits = xr.open_zarr(project / "data" / "fields.zarr", consolidated=False).sizes["time"]
