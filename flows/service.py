@@ -63,7 +63,7 @@ def start(
     notify: Annotated[str | None, typer.Option(help="block by which failures are told, TYPE/NAME")] = None,
 ) -> None:
     """Start a server, make the deployments and the automations, start a worker."""
-    running = [each for each in _recorded() if each.process]
+    running = [each for each in recorded() if each.process]
     if running:
         names = ", ".join(f"{each.name} (process {each.pid})" for each in running)
         raise ServiceError(f"running already: {names}; end it first: make stop")
@@ -97,7 +97,7 @@ def start(
 @app.command()
 def stop() -> None:
     """End what `start` has started, and the flows that run there."""
-    running = [each for each in _recorded() if each.process]
+    running = [each for each in recorded() if each.process]
     end(running)
     _record([])
     names = ", ".join(each.name for each in running)
@@ -116,6 +116,16 @@ def settings(port: int) -> dict[str, str]:
     if "PREFECT_SERVER_API_AUTH_STRING" in os.environ:
         ours["PREFECT_API_AUTH_STRING"] = os.environ["PREFECT_SERVER_API_AUTH_STRING"]
     return {**ours, **os.environ, "PREFECT_API_URL": f"{page}/api"}
+
+
+def address() -> str | None:
+    """Where commands reach the server that `start` has started here; None if it does not run."""
+    for each in recorded():
+        process = each.process
+        if each.name == "server" and process is not None:
+            words = process.cmdline()
+            return f"http://{HOST}:{words[words.index('--port') + 1]}/api"
+    return None
 
 
 def end(started: Iterable[Started]) -> None:
@@ -189,7 +199,8 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
         raise ServiceError(f"{' '.join(command[1:])} failed:\n{done.stdout}{done.stderr}")
 
 
-def _recorded() -> list[Started]:
+def recorded() -> list[Started]:
+    """What `start` has started, and `stop` has not ended; it may have ended by itself."""
     path = HOME / "service.json"
     return [Started(**each) for each in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
 

@@ -267,6 +267,18 @@ def rollback() -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Say what is wrong, or soon will be, in this folder and its service, and what to do; change nothing.
+
+    The exit status is 1 if there is an error.
+    """
+    from physicnet.doctor import rounds
+
+    if not rounds.make():
+        raise typer.Exit(1)
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="on this machine alone")] = 5000,
     browser: Annotated[bool, typer.Option(help="open the page, once it can be seen")] = True,

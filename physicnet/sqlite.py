@@ -1,0 +1,65 @@
+"""What can be said of a file of SQLite without changing it: whether it is whole, and how old its schema is."""
+
+import sqlite3
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+PATIENCE = 20.0  # seconds to wait for another process that writes
+
+
+def complaints(database: Path) -> list[str]:
+    """What SQLite finds damaged in it; empty if it is whole.
+
+    Raises:
+        sqlite3.Error: if it cannot be read, for it is locked or no database at all.
+    """
+    try:
+        found = [str(row[0]) for row in _ask(database, "PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_CORRUPT:
+            raise
+        return [str(error)]
+    return [] if found == ["ok"] else found
+
+
+def revision(database: Path) -> str | None:
+    """The revision of its schema, as Alembic notes it there; None if there is none.
+
+    Raises:
+        sqlite3.Error: if it cannot be read.
+    """
+    if not _ask(database, "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"):
+        return None
+    rows = _ask(database, "SELECT version_num FROM alembic_version")
+    return str(rows[0][0]) if rows else None
+
+
+def revisions(migrations: Path, versions: Path | None = None) -> tuple[str, set[str]]:
+    """The latest revision of a folder of Alembic's migrations, and all that it knows.
+
+    Raises:
+        CommandError: if the folder holds no migrations, or they have several ends.
+    """
+    script = ScriptDirectory(str(migrations), version_locations=None if versions is None else [str(versions)])
+    latest = script.get_current_head()
+    if latest is None:
+        raise CommandError(f"{versions or migrations} holds no migrations")
+    return latest, {each.revision for each in script.walk_revisions()}
+
+
+def folder_of(package: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = find_spec(package)
+    assert spec is not None, f"physicnet depends on {package}"
+    assert spec.origin is not None, f"{package} has an __init__.py"
+    return Path(spec.origin).parent
+
+
+def _ask(database: Path, question: str) -> list[tuple]:
+    uri = f"{database.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE)) as connection:
+        return connection.execute(question).fetchall()
