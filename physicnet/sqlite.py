@@ -20,7 +20,7 @@ def complaints(database: Path) -> list[str]:
     try:
         found = [str(row[0]) for row in _ask(database, "PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_CORRUPT:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:  # the rest of the code tells details
             raise
         return [str(error)]
     return [] if found == ["ok"] else found

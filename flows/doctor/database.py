@@ -27,11 +27,12 @@ def examine(database: Path) -> Finding:
     anew = f"make stop, then put a copy of before in its place; or mv {database} {database}.damaged: only the history "
     anew += "of flow runs is lost, make serve makes the rest anew"
     try:
-        damages, found = complaints(database), revision(database)
+        damages = complaints(database)
+        if damages:
+            return error(SUBJECT, f"{database} is damaged: {damages[0]}", anew)
+        found = revision(database)
     except sqlite3.Error as failure:
         return error(SUBJECT, f"{database} cannot be read: {failure}", anew)
-    if damages:
-        return error(SUBJECT, f"{database} is damaged: {damages[0]}", anew)
     latest, known = revisions(*_migrations())
     if found is not None and found not in known:
         return error(

@@ -81,11 +81,11 @@ def check_workers(client: SyncPrefectClient, pool: str) -> Iterator[Finding]:
     """Whether a worker fetches the runs of a work pool."""
     start = f"{RESTART}; or on the machine that shall work, in this folder: prefect worker start --pool {pool}"
     try:
-        workers = client.read_workers_for_work_pool(pool)
+        client.read_work_pool(pool)
     except ObjectNotFound:
         yield error(SUBJECT, f"there is no work pool {pool}", f"prefect work-pool create {pool} --type process")
         return
-    online = [worker.name for worker in workers if worker.status == WorkerStatus.ONLINE]
+    online = [worker.name for worker in client.read_workers_for_work_pool(pool) if worker.status == WorkerStatus.ONLINE]
     late = client.count_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Late"])))
     )

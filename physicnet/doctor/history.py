@@ -56,11 +56,11 @@ def _lost(run: OpenRun) -> Finding:
 def _database(store: Store, database: Path) -> Finding:
     try:
         damages = complaints(database)
+        if damages:
+            return error(SUBJECT, f"{database} is damaged: {damages[0]}", _anew(database))
         schema = schema_of(database)
     except sqlite3.Error as failure:
         return error(SUBJECT, f"{database} cannot be read: {failure}", _anew(database))
-    if damages:
-        return error(SUBJECT, f"{database} is damaged: {damages[0]}", _anew(database))
     if schema.found is None:
         return error(SUBJECT, f"{database} is not a database of MLflow's, or was only half made", _anew(database))
     if not schema.is_known:

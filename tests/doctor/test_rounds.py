@@ -26,6 +26,7 @@ def test_outside_of_a_repository_it_says_what_was_not_looked_at(tmp_path: Path) 
 @pytest.mark.parametrize("status", [0, 1])
 def test_the_lines_of_the_flows_follow_and_their_errors_count(tmp_path: Path, status: int) -> None:
     (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").touch()
     (tmp_path / "flows" / "doctor.py").write_text(FLOWS)
     (tmp_path / "status").write_text(str(status))
     done = doctor(tmp_path)
@@ -36,6 +37,7 @@ def test_the_lines_of_the_flows_follow_and_their_errors_count(tmp_path: Path, st
 
 def test_an_error_of_the_library_counts(tmp_path: Path) -> None:
     (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").touch()
     (tmp_path / "flows" / "doctor.py").write_text(FLOWS)
     (tmp_path / "status").write_text("0")
     (tmp_path / "mlflow").mkdir()

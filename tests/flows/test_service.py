@@ -117,6 +117,19 @@ def test_the_next_nights_and_minutes_are_scheduled(operation: Operation) -> None
     assert len(set(scheduled("collect"))) > 1
 
 
+def test_the_doctor_finds_the_service_well(operation: Operation) -> None:
+    def said() -> str:
+        command = [sys.executable, "-m", "flows.doctor"]
+        told = subprocess.run(command, cwd=operation.folder, env=operation.environment, capture_output=True, text=True)
+        return told.stdout
+
+    assert wait_until(lambda: "the next run of retrain is scheduled for" in said(), seconds=300)
+    lines = said()
+    assert "ok           service (Prefect): worker here asks the pool physicnet for work" in lines
+    assert "ok           database of Prefect" in lines
+    assert "error" not in lines
+
+
 def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
     program = (
         "from prefect.events import emit_event\n"
