@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect.settings import get_current_settings
 
 from flows import service
-from physicnet.doctor.findings import Finding, error, not_checked, ok
+from physicnet.doctor.findings import Finding, error, not_checked, ok, warning
 from physicnet.sqlite import complaints, folder_of, revision, revisions
 
 SUBJECT = "database of Prefect"
@@ -40,10 +40,12 @@ def examine(database: Path) -> Finding:
             f"{database} was written by a newer Prefect (schema {found}, installed: {latest})",
             "install the Prefect that wrote it: pip install -c constraints.txt -e .",
         )
+    if found is None:
+        return not_checked(SUBJECT, f"{database} has no schema yet: the next server that starts makes one")
     if found != latest:
-        return error(
+        return warning(
             SUBJECT,
-            f"{database} was written by an older Prefect, or only half made (schema {found}, installed: {latest})",
+            f"{database} was written by an older Prefect (schema {found}, installed: {latest})",
             f"cp {database} {database}.before, then make stop and make serve: the server brings it up to date",
         )
     return ok(SUBJECT, f"{database} is whole, its schema is that of the installed Prefect")
