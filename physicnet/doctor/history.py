@@ -7,7 +7,7 @@ from pathlib import Path
 from physicnet.doctor.findings import Finding, Level, error, not_checked, ok, warning
 from physicnet.doctor.locks import check_lock
 from physicnet.sqlite import complaints
-from physicnet.tracking.condition import OpenRun, database_of, open_runs, schema_of
+from physicnet.tracking.condition import OpenRun, open_runs, schema_of
 from physicnet.tracking.store import HistoryError, Store
 
 SUBJECT = "history (MLflow)"
@@ -17,7 +17,7 @@ def check() -> Iterator[Finding]:
     """Look at the store of runs; where there is none yet, none is made."""
     store = Store(Path.cwd())
     yield from check_lock(store.home / ".physicnet" / "tracking.lock", "write to the history")
-    database = database_of(store)
+    database = store.database
     if database is not None and not database.is_file():
         yield not_checked(SUBJECT, f"there are no runs yet: {database} does not exist")
         return

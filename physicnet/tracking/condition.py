@@ -30,12 +30,6 @@ class OpenRun:
     goes_on: bool | None
 
 
-def database_of(store: Store) -> Path | None:
-    """The file of a store that is one of SQLite; None for a server's."""
-    beginning = "sqlite:///"
-    return Path(store.uri.removeprefix(beginning)) if store.uri.startswith(beginning) else None
-
-
 def schema_of(database: Path) -> Schema:
     """Compare the schema of a database with the migrations of the installed MLflow, which is not imported for it.
 

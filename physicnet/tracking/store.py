@@ -63,6 +63,12 @@ class Store:
         return FileLock(folder / "tracking.lock", timeout=TURNS)
 
     @property
+    def database(self) -> Path | None:
+        """The file of a store that is one of SQLite; None for a server's."""
+        beginning = "sqlite:///"
+        return Path(self.uri.removeprefix(beginning)) if self.uri.startswith(beginning) else None
+
+    @property
     def place(self) -> str:
         """Where the store is, without the password that an address may hold."""
         parts = urlsplit(self.uri)
@@ -78,6 +84,7 @@ class Store:
         with self.lock, self._opening():
             if self.is_default:
                 (self.home / "mlflow").mkdir(exist_ok=True)
+            self._make_whole()
             client = MlflowClient(tracking_uri=self.uri)
             if client.get_experiment_by_name(EXPERIMENT) is None:
                 artifacts = (self.home / "mlflow" / "artifacts").as_uri() if self.is_default else None
@@ -177,6 +184,20 @@ class Store:
             raise HistoryError(
                 f"{self.home / 'mlflow'} holds no runs: change to the folder of params.yaml, or set MLFLOW_TRACKING_URI"
             )
+
+    def _make_whole(self) -> None:
+        """Make the file of SQLite that is not there yet, under another name until it is complete.
+
+        MLflow makes it by many statements, and never again opens one that a full disk or a kill has left half made.
+        """
+        if self.database is None or self.database.exists():
+            return
+        from mlflow import MlflowClient
+
+        partial = self.database.with_name(f".{self.database.name}.partial")
+        partial.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{partial}")
+        partial.replace(self.database)
 
     @contextmanager
     def _opening(self) -> Iterator[None]:

@@ -3,6 +3,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from mounting import small_disk
 
 from physicnet.tracking import holdings
 from physicnet.tracking.store import HistoryError, Store, one_line
@@ -14,6 +15,20 @@ def test_the_default_store_lies_in_the_repository_folder(store: Store, repositor
     experiment = store.client.get_experiment(store.experiment_id)
     assert experiment.name == "physicnet"
     assert experiment.artifact_location == (repository / "mlflow/artifacts").as_uri()
+
+
+def test_a_store_that_a_full_disk_leaves_half_made_is_made_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with small_disk(tmp_path / "disk", mib=4) as disk:
+        (disk / "ballast").write_bytes(bytes(4 * 2**20 - 2**17))
+        with pytest.raises(Exception, match="disk is full"):
+            _ = Store(disk).client
+        assert not (disk / "mlflow" / "mlflow.db").exists()
+        (disk / "ballast").unlink()
+        assert Store(disk).experiment_id == "1"
+        assert [path.name for path in (disk / "mlflow").iterdir()] == ["mlflow.db"]
 
 
 def test_an_experiment_in_a_copy_of_the_repository_uses_the_store_of_the_repository(
