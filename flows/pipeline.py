@@ -30,6 +30,7 @@ from physicnet.process import end_cleanly_on_sigterm
 from physicnet.tracking.executions import PARENT_VARIABLE
 
 LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's two messages
+FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")  # the system's, SQLite's
 PATIENCE = 3600.0  # seconds to wait for another DVC in this folder: as long as a training may take
 
 Answer = TypeVar("Answer")
@@ -69,7 +70,8 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
         _leave_artifacts(states, environment)
         failed = [stage for stage, state in states.items() if not state.is_completed()]
         if failed:
-            raise StageFailedError(f"not up to date: {', '.join(failed)}")
+            reasons = [str(state.message) for state in states.values() if state.is_failed()]
+            raise StageFailedError(f"not up to date: {', '.join(failed)} ({'; '.join(reasons)})")
     return {stage: state.name or "" for stage, state in states.items()}
 
 
@@ -129,16 +131,17 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str],
             f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; .dvc/tmp/rwlock names its process"
         )
     if status != 0:
-        raise StageFailedError(f"stage {stage!r} failed with exit status {status}; the log above tells why")
+        raise StageFailedError(transcript.reason(f"stage {stage!r}", status))
     return transcript.outcome
 
 
 class Transcript:
-    """What DVC said of one stage."""
+    """What a command said, and what DVC said of one stage."""
 
     def __init__(self, stage: str) -> None:
         self.outcome = "Unchanged"
         self.is_locked = False
+        self.is_full = False
         self._outcomes = {
             f"Running stage '{stage}':": "Ran",
             f"Stage '{stage}' is cached - skipping run": "Cached",
@@ -151,6 +154,15 @@ class Transcript:
                 self.outcome = outcome
         if line.startswith("ERROR:") and any(message in line for message in LOCKED):
             self.is_locked = True
+        self.is_full = self.is_full or any(message in line for message in FULL)
+
+    def reason(self, what: str, status: int) -> str:
+        """Why it failed, in words."""
+        if self.is_full:
+            return (
+                f"{what} failed, for the disk is full; physicnet doctor tells how much is needed, the next run goes on"
+            )
+        return f"{what} failed with exit status {status}; the log above tells why"
 
 
 def patiently(action: Callable[[], Answer], pause: Callable[[float], object]) -> Answer:

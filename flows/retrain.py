@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.branch import commit
-from flows.pipeline import StageFailedError, patiently, pipeline
+from flows.pipeline import StageFailedError, Transcript, patiently, pipeline
 from flows.process import ProcessGroups
 from flows.report import Report, read_decision
 from physicnet.checkpoint import content_hash
@@ -193,10 +193,15 @@ def _must(groups: ProcessGroups, *command: str) -> None:
     Raises:
         StageFailedError: if it fails.
     """
-    logger = get_run_logger()
-    status = groups.run(command, {}, logger.info, seconds=PATIENCE)
+    logger, transcript = get_run_logger(), Transcript("")
+
+    def on_line(line: str) -> None:
+        transcript.read(line)
+        logger.info(line)
+
+    status = groups.run(command, {}, on_line, seconds=PATIENCE)
     if status != 0:
-        raise StageFailedError(f"{' '.join(command)} failed with exit status {status}; the log above tells why")
+        raise StageFailedError(transcript.reason(" ".join(command), status))
 
 
 def _skipped(reason: str) -> State:

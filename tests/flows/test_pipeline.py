@@ -10,6 +10,7 @@ import pytest
 import yaml
 from dvc.lock import LockError
 from dvc_project import STAGES
+from mounting import small_disk
 from prefect.artifacts import Artifact
 from waiting import pid_in
 
@@ -80,6 +81,32 @@ def test_a_failed_stage_fails_the_flow_but_not_its_siblings(project: Path) -> No
     assert "| side | Ran |" in str(stages_artifact.data)
 
 
+@pytest.mark.usefixtures("_server")
+def test_a_full_disk_is_named_and_the_next_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody listens there
+    large = {"large": {"cmd": "cat raw raw raw > large", "deps": ["raw"], "outs": ["large"]}}
+    with small_disk(tmp_path / "disk", mib=8) as disk, monkeypatch.context() as within:
+        within.chdir(disk)
+        (disk / "raw").write_bytes(bytes(2**20))
+        (disk / "dvc.yaml").write_text(yaml.safe_dump({"stages": large}))
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+        (disk / "ballast").write_bytes(bytes(5 * 2**20))
+        state = pipeline(return_state=True)
+        assert state.is_failed()
+        assert "stage 'large' failed, for the disk is full" in str(state.message)
+        assert "large" not in read_lock(disk)
+        (disk / "ballast").unlink()
+        assert pipeline() == {"large": "Ran"}
+        assert "up to date" in repro()
+        assert (disk / "large").read_bytes() == bytes(3 * 2**20)
+
+
+def read_lock(folder: Path) -> dict[str, object]:
+    """The stages of dvc.lock."""
+    path = folder / "dvc.lock"
+    return yaml.safe_load(path.read_text())["stages"] if path.exists() else {}
+
+
 def test_the_order_and_the_stale_stages_are_dvcs(project: Path) -> None:
     order, stale = plan()
     assert order == {"make": [], "side": [], "score": ["make", "side"]}
@@ -120,6 +147,15 @@ def test_a_stage_that_hangs_is_ended_and_the_others_go_on(project: Path, caplog:
     assert not psutil.pid_exists(pid_in(project / "hangs"))
     assert "took more than 6 seconds and was ended" in caplog.text
     assert (project / "aside").read_text() == "\n"
+
+
+@pytest.mark.parametrize("line", ["cp: No space left on device", "OSError: [Errno 122] Disk quota exceeded: 'a'"])
+def test_the_transcript_knows_a_full_disk(line: str) -> None:
+    transcript = Transcript("make")
+    assert transcript.reason("it", 3) == "it failed with exit status 3; the log above tells why"
+    transcript.read(line)
+    transcript.read("ERROR: failed to reproduce 'make'")
+    assert transcript.reason("it", 3).startswith("it failed, for the disk is full")
 
 
 def test_the_transcript_knows_what_dvc_did_with_this_stage() -> None:
