@@ -23,6 +23,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows import paths_in_use
 from flows.process import ProcessGroups
 from flows.shown_progress import ShownProgress
 from physicnet.mirror import mirrored_execution
@@ -52,6 +53,8 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
     Raises:
         StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
     """
+    if patiently(paths_in_use.mend, time.sleep):
+        get_run_logger().warning("DVC's list of paths in use had been cut off, as by a full disk: it was emptied")
     order, stale = patiently(lambda: plan(until, after), time.sleep)
     with ProcessGroups() as groups, _execution(stale) as environment:
         futures: dict[str, PrefectFuture[Any]] = {}

@@ -14,6 +14,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 
+from flows.paths_in_use import mend
 from physicnet.data.collect import RawBusyError
 
 STAGE = "ingest"  # the one that reads raw data
@@ -35,6 +36,7 @@ def unread(raw: Path) -> Iterator[None]:
     """
     with Repo(".") as repo, ExitStack() as locks:
         try:
+            mend()
             locks.enter_context(repo.lock)  # under which commands without locks of paths look at it, such as commit
             hardlink = repo.config["core"].get("hardlink_lock", False)
             lock = rwlock(repo.tmp_dir, repo.fs, "collect", [], [str(raw.absolute())], hardlink)

@@ -52,7 +52,12 @@ def paths_in_use(path: Path) -> Iterator[Finding]:
     try:
         entries = read_entries(path)
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
-        yield error(SUBJECT, f"{path} cannot be read, and DVC stops at it: {failure}", _by_hand(path))
+        mended = "the next retrain or python -m flows.pipeline mends it; to go on with dvc alone, "
+        yield error(
+            SUBJECT,
+            f"{path} was cut off, as by a full disk, and every dvc command stops at it: {failure}",
+            mended + _by_hand(path),
+        )
         return
     written = path.stat().st_mtime
     for pid in sorted({entry.pid for entry in entries}):

@@ -82,7 +82,7 @@ def test_a_list_that_cannot_be_read_is_an_error(in_use: Path, gone: int) -> None
         in_use.write_text(content)
         (finding,) = paths_in_use(in_use)
         assert finding.level is Level.ERROR
-        assert "cannot be read, and DVC stops at it" in finding.seen
+        assert "was cut off, as by a full disk, and every dvc command stops at it" in finding.seen
 
 
 def test_the_locks_of_dvc_and_of_a_retrain_name_who_holds_them(project: Path) -> None:
