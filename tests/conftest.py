@@ -20,7 +20,7 @@ settings.register_profile("unhurried", deadline=None)  # the first example of a 
 settings.load_profile("unhurried")
 
 
-LONGEST = ("test_survives_kills.py", "test_service.py")  # minutes each
+LONGEST = ("test_survives_kills.py", "test_service.py", "test_same_as_dvc.py")  # minutes each
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
