@@ -100,10 +100,11 @@ def flow_of(deployment: str) -> Flow[..., Any]:
     Raises:
         BackfillError: if there is none of that name, or it cannot be told a time.
     """
-    entries = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))["deployments"]
-    entrypoints = {each["name"]: each["entrypoint"] for each in entries}
+    entries = [each["entrypoint"] for each in yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))["deployments"]]
+    entrypoints = {entrypoint.rpartition(":")[2]: entrypoint for entrypoint in entries}
     if deployment not in entrypoints:
-        raise BackfillError(f"{DEPLOYMENTS} has no deployment {deployment!r}; it has {', '.join(sorted(entrypoints))}")
+        known = ", ".join(sorted(entrypoints))
+        raise BackfillError(f"{DEPLOYMENTS} has no deployment of the flow {deployment!r}; it has those of {known}")
     found: Flow[..., Any] = load_flow_from_entrypoint(entrypoints[deployment])
     if PARAMETER not in signature(found.fn).parameters:
         raise BackfillError(
@@ -137,7 +138,7 @@ def _run(chosen: Flow[..., Any], time: datetime) -> dict[str, str]:
 
 @app.command(help=__doc__)
 def main(
-    deployment: Annotated[str, typer.Argument(help="of prefect.yaml")],
+    deployment: Annotated[str, typer.Argument(help="a flow of prefect.yaml")],
     start: Annotated[datetime, typer.Option(help="first time, UTC")],
     end: Annotated[datetime, typer.Option(help="last time, UTC")],
     hours: Annotated[int, typer.Option(help="from one time to the next")] = 24,

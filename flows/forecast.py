@@ -37,7 +37,7 @@ MINUTE = np.timedelta64(1, "m")
 
 @flow(name="forecast")
 def forecast(at: datetime | None = None) -> State:
-    """Forecast from the newest observations, or from those of an earlier time.
+    """Forecast from the newest observations, or from those of an earlier time: then it is a hindcast.
 
     The state is named Forecast, Known if there is a forecast from that time, or Skipped if there is no champion, or the
     observations do not allow one; its message tells the file, or why.
@@ -51,7 +51,8 @@ def forecast(at: datetime | None = None) -> State:
         past = newest(params, model, at)
     except DataError as error:
         return _skipped(str(error))
-    path = Path(params.forecast.folder) / file_name(past.times[-1])
+    folder = params.forecast.folder if at is None else params.forecast.hindcasts
+    path = Path(folder) / file_name(past.times[-1])
     if path.is_file():
         return Completed(name="Known", message=f"{path} is there")
     make(model, past, path)

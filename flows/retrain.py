@@ -74,8 +74,15 @@ def _retrain(params: Params) -> State:
         if remote is not None:
             push(groups)
         if rule.branch is not None:
-            get_run_logger().info("branch %s: %s", rule.branch, commit(rule.branch, RECORDED, str(state.message)))
+            get_run_logger().info(
+                "branch %s: %s", rule.branch, commit(rule.branch, recorded(params), str(state.message))
+            )
     return state
+
+
+def recorded(params: Params) -> tuple[str, ...]:
+    """The files that a commit takes, also those that are not there yet."""
+    return (*RECORDED, f"{params.verify.table}.dvc")
 
 
 @contextmanager

@@ -355,10 +355,12 @@ class CollectConfig(Section):
 class ForecastConfig(Section):
     """Where the flow `forecast` puts forecasts, and for how long. No stage reads this section.
 
-    Those made more than `keep_days` before the newest are removed.
+    Those made more than `keep_days` before the newest are removed. Forecasts from times gone by go to `hindcasts`: what
+    came after them was known by then.
     """
 
     folder: Annotated[str, Field(min_length=1)]
+    hindcasts: Annotated[str, Field(min_length=1)]
     keep_days: Positive
 
 

@@ -14,7 +14,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
-    DeploymentFilterName,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
@@ -30,6 +29,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from flows import service
 from flows.automations import SILENCE, no_sign_of_life
+from flows.project import project_name
 from physicnet.doctor.findings import Finding, error, not_checked, ok, warning
 
 SUBJECT = "service (Prefect)"
@@ -62,19 +62,19 @@ def check() -> Iterator[Finding]:
 
 def check_deployment(client: SyncPrefectClient, declared: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether a deployment of prefect.yaml is on the server, and will run."""
-    name = declared["name"]
-    found = client.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])))
-    if not found:
+    name = f"{declared['entrypoint'].rpartition(':')[2]}/{project_name()}"
+    try:
+        deployment = client.read_deployment_by_name(name)
+    except ObjectNotFound:
         yield error(SUBJECT, f"deployment {name} is not on the server", DEPLOY)
         return
-    (deployment, *_) = found
     if deployment.paused:
         yield warning(SUBJECT, f"deployment {name} is paused", "its page in Prefect has a switch; or: " + DEPLOY)
         return
     if declared.get("triggers") and not _is_triggered(client, deployment):
         yield error(SUBJECT, f"no event starts {name}: its automation is gone or switched off", DEPLOY)
     if declared.get("schedules"):
-        yield _next_run(client, deployment)
+        yield _next_run(client, deployment, name)
 
 
 def check_workers(client: SyncPrefectClient, pool: str) -> Iterator[Finding]:
@@ -162,9 +162,9 @@ def _refusal(client: SyncPrefectClient, address: str) -> Finding | None:
     return None
 
 
-def _next_run(client: SyncPrefectClient, deployment: DeploymentResponse) -> Finding:
+def _next_run(client: SyncPrefectClient, deployment: DeploymentResponse, name: str) -> Finding:
     if not any(schedule.active for schedule in deployment.schedules):
-        return warning(SUBJECT, f"no schedule of {deployment.name} is active", DEPLOY)
+        return warning(SUBJECT, f"no schedule of {name} is active", DEPLOY)
     after = FlowRunFilterExpectedStartTime.model_validate({"after_": datetime.now(UTC)})
     runs = client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
@@ -175,12 +175,12 @@ def _next_run(client: SyncPrefectClient, deployment: DeploymentResponse) -> Find
     if not runs:
         return error(
             SUBJECT,
-            f"{deployment.name} has a schedule, but no run is scheduled: the server's scheduler does not work",
+            f"{name} has a schedule, but no run is scheduled: the server's scheduler does not work",
             f"a server takes a minute to begin; then look at its log ({service.HOME}/server.log), and at the packages "
             f"above; {RESTART}",
         )
     start = runs[0].expected_start_time
-    return ok(SUBJECT, f"the next run of {deployment.name} is scheduled for {start:%Y-%m-%d %H:%M} UTC")
+    return ok(SUBJECT, f"the next run of {name} is scheduled for {start:%Y-%m-%d %H:%M} UTC")
 
 
 def _is_triggered(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:

@@ -85,7 +85,7 @@ def test_the_command_says_in_one_line_why_it_refuses(folder: Path) -> None:
 
 
 def test_an_unknown_deployment_is_refused(folder: Path) -> None:
-    with pytest.raises(BackfillError, match="has no deployment 'verify'; it has now, small"):
+    with pytest.raises(BackfillError, match="has no deployment of the flow 'verify'; it has those of now, small"):
         flow_of("verify")
 
 

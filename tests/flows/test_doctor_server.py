@@ -18,11 +18,17 @@ from prefect.states import Running, Scheduled
 from flows import service
 from flows.automations import SILENCE, no_sign_of_life, renew
 from flows.doctor import database, server
+from flows.project import project_name
 from physicnet.doctor.findings import Finding, Level
 from physicnet.sqlite import revisions
 
 POOL = "fields"
-NIGHTLY = {"name": "nightly", "work_pool": {"name": POOL}, "schedules": [{"cron": "0 2 * * *"}]}
+NIGHTLY = {"entrypoint": "small.py:nightly", "work_pool": {"name": POOL}, "schedules": [{"cron": "0 2 * * *"}]}
+
+
+def name(flow: str = "nightly") -> str:
+    """What a deployment of this folder is called."""
+    return f"{flow}/{project_name()}"
 
 
 @flow(name="nightly")
@@ -43,7 +49,7 @@ def client(_server: None) -> Iterator[SyncPrefectClient]:
 def deploy(client: SyncPrefectClient, *, active: bool = True, paused: bool = False) -> object:
     schedule = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 2 * * *"), active=active)
     flow_id = client.create_flow(nightly)
-    return client.create_deployment(flow_id, "nightly", schedules=[schedule], paused=paused)
+    return client.create_deployment(flow_id, project_name(), schedules=[schedule], paused=paused)
 
 
 def said(findings: Iterator[Finding]) -> Finding:
@@ -54,14 +60,14 @@ def said(findings: Iterator[Finding]) -> Finding:
 def test_a_deployment_that_is_not_there_is_an_error(client: SyncPrefectClient) -> None:
     finding = said(server.check_deployment(client, NIGHTLY))
     assert finding.level is Level.ERROR
-    assert finding.seen == "deployment nightly is not on the server"
+    assert finding.seen == f"deployment {name()} is not on the server"
 
 
 def test_a_schedule_without_a_scheduled_run_is_an_error(client: SyncPrefectClient) -> None:
     deployment = deploy(client)
     finding = said(server.check_deployment(client, NIGHTLY))
     assert finding.level is Level.ERROR
-    assert finding.seen == "nightly has a schedule, but no run is scheduled: the server's scheduler does not work"
+    assert finding.seen == f"{name()} has a schedule, but no run is scheduled: the server's scheduler does not work"
     past = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(days=1))
     client.create_flow_run_from_deployment(deployment, state=past)
     assert said(server.check_deployment(client, NIGHTLY)).level is Level.ERROR
@@ -70,21 +76,21 @@ def test_a_schedule_without_a_scheduled_run_is_an_error(client: SyncPrefectClien
     )
     finding = said(server.check_deployment(client, NIGHTLY))
     assert finding.level is Level.OK
-    assert finding.seen == "the next run of nightly is scheduled for 2126-01-02 03:04 UTC"
+    assert finding.seen == f"the next run of {name()} is scheduled for 2126-01-02 03:04 UTC"
 
 
 def test_what_was_switched_off_is_a_warning(client: SyncPrefectClient) -> None:
     deploy(client, active=False)
-    assert said(server.check_deployment(client, NIGHTLY)).seen == "no schedule of nightly is active"
+    assert said(server.check_deployment(client, NIGHTLY)).seen == f"no schedule of {name()} is active"
     deploy(client, paused=True)
     paused = said(server.check_deployment(client, NIGHTLY))
-    assert (paused.level, paused.seen) == (Level.WARNING, "deployment nightly is paused")
+    assert (paused.level, paused.seen) == (Level.WARNING, f"deployment {name()} is paused")
 
 
 def test_an_event_that_starts_nothing_is_an_error(client: SyncPrefectClient) -> None:
     deploy(client)
     found = list(server.check_deployment(client, {**NIGHTLY, "schedules": [], "triggers": [{"type": "event"}]}))
-    assert said(iter(found)).seen.startswith("no event starts nightly")
+    assert said(iter(found)).seen.startswith(f"no event starts {name()}")
 
 
 def test_a_pool_that_nobody_asks_for_work_is_an_error(client: SyncPrefectClient) -> None:
@@ -119,9 +125,11 @@ def test_all_deployments_and_pools_of_the_file_are_looked_at(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump({"deployments": [NIGHTLY, {**NIGHTLY, "name": "hourly"}]}))
+    (tmp_path / "prefect.yaml").write_text(
+        yaml.safe_dump({"deployments": [NIGHTLY, {**NIGHTLY, "entrypoint": "small.py:hourly"}]})
+    )
     seen = [finding.seen for finding in server.check()]
-    assert seen[:2] == [f"deployment {name} is not on the server" for name in ("nightly", "hourly")]
+    assert seen[:2] == [f"deployment {name(flow)} is not on the server" for flow in ("nightly", "hourly")]
     assert sum("pool" in each for each in seen) == 1
 
 
