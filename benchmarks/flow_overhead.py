@@ -3,9 +3,9 @@
     PYTHONPATH=tests python benchmarks/flow_overhead.py --repeats 3
 
 The project is the tiny one of the tests: six stages on a record of forty frames. `dvc repro` and `python -m
-flows.pipeline` take turns, each in a new project where everything has to run, and then again where nothing has. The flow
-speaks to a server that runs, as with `make serve`; where nothing has to run it is also timed without one, when Prefect
-starts a temporary server for it. Writes docs/results/flow_overhead.csv: a row for each command and repeat.
+flows.pipeline` take turns, each in a new project where everything has to run, and then again where nothing has. The
+flow speaks to a server that runs, as with `make serve`; where nothing has to run it is also timed without one, when
+Prefect starts a temporary server for it. Writes docs/results/flow_overhead.csv: a row for each command and repeat.
 """
 
 import argparse

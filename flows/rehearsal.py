@@ -5,7 +5,6 @@ into the inbox one after the other, and the deployments collect, forecast, verif
 `prefect.yaml` but for the times between. Networks and trainings are small: what is rehearsed is the operation.
 """
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -22,8 +21,10 @@ import numpy as np
 import typer
 import xarray as xr
 import yaml
-from prefect.deployments import arun_deployment
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending
 from rich.console import Console
 
 from flows.timeline import Happening, as_table, at_work, happenings, timeline_figure
@@ -49,7 +50,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "evaluate": {"bootstrap_samples": 200},
     "retrain": {"minimum_new_frames": 12},
     "collect": {"settled": 1},
-    "verify": {"drift": {"hours": 2}},
 }
 
 console = Console()
@@ -102,7 +102,7 @@ def prepare(play: Play, folder: Path) -> list[Path]:
     project.mkdir(parents=True)
     for name in COPIED:
         _copy(Path(name), project / name)
-    _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}, **play.changes})
+    _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}} | play.changes)
     _hasten(project / "prefect.yaml")
     pieces = list(_pieces(play))
     first, *arrivals = [_write(piece, folder / "arrivals") for piece in pieces]
@@ -123,8 +123,7 @@ def _copy(source: Path, target: Path) -> None:
 def _change(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     params = yaml.safe_load(path.read_text(encoding="utf-8"))
     for section, values in changes.items():
-        for name, value in values.items():
-            params[section][name] = params[section][name] | value if isinstance(value, dict) else value
+        params[section] |= values
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
@@ -178,9 +177,16 @@ class Operation:
 
     def run(self, flow: str) -> None:
         """Let the deployment of a flow run now, and wait for its end."""
-        run = asyncio.run(arun_deployment(f"{flow}/{self.project.name}", timeout=PATIENCE, poll_interval=1))
-        if run.state is None or not run.state.is_completed():
-            raise RehearsalError(f"{flow} did not complete: {run.state}; {self.project}/.prefect has the logs")
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(f"{flow}/{self.project.name}")
+            run = client.create_flow_run_from_deployment(deployment.id)
+
+            def state() -> State:
+                return client.read_flow_run(run.id).state or Pending()
+
+            _wait(lambda: state().is_final(), f"the end of {flow}")
+            if not state().is_completed():
+                raise RehearsalError(f"{flow} did not complete: {state()}; {self.project}/.prefect has the logs")
 
     def receive(self, arrival: Path) -> None:
         """Drop a file into the inbox, and wait for the forecast from its last frame."""

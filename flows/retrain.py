@@ -74,9 +74,8 @@ def _retrain(params: Params) -> State:
         if remote is not None:
             push(groups)
         if rule.branch is not None:
-            get_run_logger().info(
-                "branch %s: %s", rule.branch, commit(rule.branch, recorded(params), str(state.message))
-            )
+            made = commit(rule.branch, recorded(params), str(state.message))
+            get_run_logger().info("branch %s: %s", rule.branch, made)
     return state
 
 

@@ -1,6 +1,5 @@
 """What the deployments did and when: their runs on the server of PREFECT_API_URL, as a table and as a figure."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,17 +39,13 @@ class Happening:
 
 def happenings() -> list[Happening]:
     """Return the runs that were begun and have ended, in the order of their beginning."""
-    return asyncio.run(_happenings())
-
-
-async def _happenings() -> list[Happening]:
     ended = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
     chosen = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ended)))
     found: list[Happening] = []
-    async with get_client() as client:
-        names = {each.id: each.name for each in await client.read_flows()}
+    with get_client(sync_client=True) as client:
+        names = {each.id: each.name for each in client.read_flows()}
         while True:
-            runs = await client.read_flow_runs(
+            runs = client.read_flow_runs(
                 flow_run_filter=chosen, sort=FlowRunSort.START_TIME_ASC, limit=PAGE, offset=len(found)
             )
             found += [_happening(run, names[run.flow_id]) for run in runs]
@@ -60,15 +55,11 @@ async def _happenings() -> list[Happening]:
 
 def at_work(*, besides: str) -> list[str]:
     """Return the flows of which a run is at work or waits for its turn, but for one."""
-    return asyncio.run(_at_work(besides))
-
-
-async def _at_work(besides: str) -> list[str]:
     states = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED]
     chosen, now = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))), datetime.now(UTC)
-    async with get_client() as client:
-        names = {each.id: each.name for each in await client.read_flows()}
-        runs = await client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE)
+    with get_client(sync_client=True) as client:
+        names = {each.id: each.name for each in client.read_flows()}
+        runs = client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE)
     begun = [names[run.flow_id] for run in runs if run.expected_start_time and run.expected_start_time <= now]
     return [name for name in begun if name != besides]
 

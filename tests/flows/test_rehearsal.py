@@ -15,7 +15,6 @@ CHANGES = SMALL | {
     "retrain": {"minimum_new_frames": 6},
     "collect": {"settled": 1},
     "promote": {"must_beat": []},
-    "verify": {"drift": {"hours": 1}},
 }
 
 

@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+from verification.filings import CLIP, EVALUATE, file, record, reference
+
+from physicnet import cli
+from physicnet.config import Params, load_params
+from physicnet.data.synthetic import write_netcdf
+from physicnet.fields import DataError
+from physicnet.verification.against import verify
+
+FIELD = record()
+ROOT = Path(__file__).parents[2]
+COMMAND = "physicnet evaluate --fields fields.zarr --statistics statistics.json --maps maps.safetensors"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder in which a record was ingested and normalized; `observed` holds all of it."""
+    normalizer = reference(FIELD).normalizer
+    FIELD.save(tmp_path / "fields.zarr")
+    save_file(normalizer.maps(), tmp_path / "maps.safetensors")
+    content = {"splits": {"train": [[0, 6]]}, "variables": normalizer.to_dict()}
+    (tmp_path / "statistics.json").write_text(json.dumps(content))
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": {"cmd": COMMAND}}}))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["ingest"]["variables"][0]["name"] = "rate"
+    params["ingest"] |= {"coarsen": 1, "pattern": "*.nc", "memory_limit": "64 GiB"}
+    params["clip"] = CLIP.model_dump()
+    params["evaluate"] = EVALUATE.model_dump() | {"baselines": ["climatology"]}
+    params["normalize"] |= {"transforms": {"rate": []}, "standardize": {"rate": "global"}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    write_netcdf(FIELD, tmp_path / "observed" / "record.nc")
+    for folder in ("forecasts", "forecasts/theirs"):
+        (tmp_path / folder).mkdir()
+    return tmp_path
+
+
+def parameters(project: Path) -> Params:
+    return load_params(project / "params.yaml")
+
+
+def run(project: Path, forecasts: str = "forecasts") -> tuple[int, int]:
+    return verify(project / forecasts, project / "observed", project / "results", parameters(project), project)
+
+
+def test_models_are_scored_beside_each_other_and_the_baselines_on_the_forecasts_that_they_share(project: Path) -> None:
+    for origin in (8, 9, 18):
+        file(project / "forecasts", FIELD, origin, too_much=0.5, leads=min(3, 19 - origin))
+    for origin in (9, 10, 18):
+        file(project / "forecasts" / "theirs", FIELD, origin, too_much=1.0, leads=min(3, 19 - origin))
+    assert run(project) == (2, 2)
+    scores = pd.read_csv(project / "results" / "scores.csv")
+    errors = scores.groupby("model", sort=False)["rmse"].first()
+    assert errors.index.tolist() == ["forecasts", "theirs", "persistence", "climatology"]
+    assert errors[:2].tolist() == pytest.approx([0.5, 1.0], rel=1e-4)
+    assert scores["lead"].max() == 1  # one of the forecasts has no more
+    assert {path.name for path in (project / "results" / "figures").iterdir()} >= {"forecast.png", "skill.png"}
+    means = json.loads((project / "results.json").read_text())
+    assert means["forecasts"]["rate"]["rmse"] == pytest.approx(0.5, rel=1e-4)
+
+
+def test_forecasts_that_are_not_observed_to_their_end_wait(project: Path) -> None:
+    for origin in (8, 16):
+        file(project / "forecasts", FIELD, origin)
+    write_netcdf(FIELD.isel(0, 14), project / "observed" / "record.nc")
+    (project / "forecasts" / "theirs").rmdir()
+    assert run(project) == (1, 2)
+
+
+def test_the_command_prints_the_table(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    path = file(project / "forecasts", FIELD, 8)
+    told = CliRunner().invoke(cli.app, ["verify", str(path), "observed/record.nc"])
+    assert told.exit_code == 0, told.output
+    assert "1 of 1 forecasts were scored" in told.output
+    assert (project / "verification" / "scores.csv").is_file()
+
+
+def test_what_cannot_be_scored_is_refused(project: Path) -> None:
+    with pytest.raises(DataError, match=r"forecasts holds no forecast: no file \*.nc, nor a folder with such files"):
+        run(project)
+    file(project / "forecasts", FIELD, 16)
+    write_netcdf(FIELD.isel(0, 14), project / "observed" / "record.nc")
+    with pytest.raises(DataError, match="none of 1 forecasts can be scored: observations reach from"):
+        run(project)
+    file(project / "forecasts" / "theirs", FIELD, 15)
+    with pytest.raises(DataError, match="there is no time from which all of forecasts, theirs forecast"):
+        run(project)
+
+
+def test_a_model_is_not_called_as_a_baseline(project: Path) -> None:
+    (project / "forecasts" / "theirs").rename(project / "persistence")
+    file(project / "persistence", FIELD, 8)
+    with pytest.raises(DataError, match="the folder of forecasts persistence is called as a baseline is"):
+        run(project, "persistence")
+
+
+def test_without_a_training_there_are_no_baselines(project: Path) -> None:
+    file(project / "forecasts", FIELD, 8)
+    (project / "statistics.json").unlink()
+    with pytest.raises(DataError, match="statistics of the last training are not there"):
+        run(project)
