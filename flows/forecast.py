@@ -97,7 +97,7 @@ def page(model: Model, past: Field, dataset: xr.Dataset) -> str:
         chart = chart_of(past, channel, np.concatenate([last[None], frames]), model.forecaster.normalizer)
         titles = {"+" + labels.lead(float(lead * past.step / MINUTE)): frames[lead - 1] for lead in leads}
         lines += [
-            f"{name} from {now} UTC",
+            f"{name} from {now}",
             "",
             picture(outlook_figure(last, titles, now=now, chart=chart), f"Forecast of {name}"),
             "",

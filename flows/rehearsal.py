@@ -102,7 +102,7 @@ def prepare(play: Play, folder: Path) -> list[Path]:
     project.mkdir(parents=True)
     for name in COPIED:
         _copy(Path(name), project / name)
-    _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}} | play.changes)
+    _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}, **play.changes})
     _hasten(project / "prefect.yaml")
     pieces = list(_pieces(play))
     first, *arrivals = [_write(piece, folder / "arrivals") for piece in pieces]

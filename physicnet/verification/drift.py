@@ -86,7 +86,7 @@ class Finding(NamedTuple):
         return self.amount > self.limit
 
 
-def spread(times: Sequence[Any]) -> list[Any]:
+def spread(times: Sequence[Any] | np.ndarray) -> list[Any]:
     """Return at most `FRAMES` of them, evenly spread."""
     chosen = np.unique(np.linspace(0, len(times) - 1, min(FRAMES, len(times))).round().astype(int))
     return [times[index] for index in chosen]

@@ -36,7 +36,7 @@ def read(path: Path) -> pd.DataFrame:
     lacking = [name for name in (*KEY, *SPAN) if name not in table]
     if lacking:
         raise DataError(f"{path} has no column {', '.join(lacking)}; restore it: dvc checkout {path}.dvc")
-    return table
+    return table.astype(dict.fromkeys(_sums(table), np.float64))
 
 
 def last_origin(table: pd.DataFrame) -> np.datetime64 | None:
@@ -79,8 +79,11 @@ def _sums(rows: pd.DataFrame) -> list[str]:
 def weekly(table: pd.DataFrame, weeks: int, config: EvaluateConfig) -> pd.DataFrame:
     """Return the scores of the last weeks, a row per week, model, variable and lead, the newest week first.
 
-    `week` is its Monday, `forecasts` how many were scored in it. The intervals of the skill draw days.
+    `week` is its Monday, `forecasts` how many were scored in it. The intervals of the skill draw days. An empty table
+    comes back as it is.
     """
+    if table.empty:
+        return table
     monday = table["day"] - pd.to_timedelta(table["day"].dt.day_of_week, unit="D")
     scored = []
     for week in sorted(monday.unique(), reverse=True):
@@ -92,4 +95,4 @@ def weekly(table: pd.DataFrame, weeks: int, config: EvaluateConfig) -> pd.DataFr
         daily = sums.groupby(["model", "origin", "time", *pooling.LEAD], sort=False).sum().reset_index()
         most = rows[rows["model"] == pooling.REFERENCE].groupby(pooling.LEAD)["forecasts"].sum().max()
         scored.append(pooling.pooled(daily, config).assign(week=week, forecasts=most))
-    return pd.concat(scored, ignore_index=True) if scored else pd.DataFrame()
+    return pd.concat(scored, ignore_index=True)
