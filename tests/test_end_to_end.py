@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from tiny_project import FLOW, make_project, run
 
 from physicnet.config import MachineConfig
@@ -31,6 +32,16 @@ def test_the_flow_is_recovered(project: Path) -> None:
     flow = forecaster.explain(field.isel(34, 37))["flow"]
     error = np.hypot(flow[0] - FLOW[0], flow[1] - FLOW[1])
     assert np.median(error) < TOLERANCE
+
+
+def test_a_forecast_from_the_files_has_the_numbers_of_the_record(project: Path) -> None:
+    machine = MachineConfig(device="cpu", precision="float32", num_threads=1, cache_mib=16, tile_cells=2**20)
+    forecaster = ModelForecaster.load(project / "models" / "model.safetensors", machine)
+    expected = forecaster.forecast(Field.open(project / "data" / "fields.zarr"), 3)[:, 0]
+    run(project, "physicnet", "forecast", "data/raw/record.nc", "-o", "forecast.nc", "--threads", "1")
+    with xr.open_dataset(project / "forecast.nc") as forecast:
+        np.testing.assert_array_equal(forecast["rate"], expected)
+        assert forecast.attrs["physicnet_data_start"] == "2020-01-01T00:00:00"
 
 
 def test_the_model_beats_persistence_at_every_lead(project: Path) -> None:

@@ -23,7 +23,7 @@ from physicnet.fields import DataError, Field
 from physicnet.forecasting.kind import Kind
 from physicnet.forecasting.regridding import interpolated, whole_cells
 
-Observations = xr.Dataset | Path | Sequence[Path]
+Observations = xr.Dataset | str | Path | Sequence[str | Path]  # or files: one, or several
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Reader:
     def _sources(self, observations: Observations, at: str | None) -> Iterator[tuple[list[Source], IngestConfig]]:
         config = IngestConfig.of_rules(self.rules, _memory())
         if not isinstance(observations, xr.Dataset):
-            yield named([observations] if isinstance(observations, Path) else observations), config
+            files = [observations] if isinstance(observations, str | Path) else observations
+            yield named([Path(file) for file in files]), config
             return
         with TemporaryDirectory() as folder:
             path = Path(folder).resolve() / "dataset.nc"

@@ -17,6 +17,12 @@ def test_files_may_come_in_any_order(tmp_path: Path, model: Model, file: Path) -
     np.testing.assert_array_equal(model.forecast(parts)["rate"], model.forecast(file)["rate"])
 
 
+def test_a_file_may_be_named_by_text(model: Model, file: Path) -> None:
+    expected = model.forecast(file)
+    xr.testing.assert_equal(model.forecast(str(file)), expected)
+    xr.testing.assert_equal(model.forecast([str(file)]), expected)
+
+
 def test_units_are_converted(tmp_path: Path, model: Model, file: Path) -> None:
     dataset = samples.record().dataset
     in_metres = (dataset["rate"].astype(np.float64) / 3.6e6).assign_attrs(units="m s-1")
