@@ -38,7 +38,7 @@ from physicnet.data.crops import crop_table, draw_crops, starts
 from physicnet.data.dataset import ClipDataset, JoinedClips
 from physicnet.data.ingest import ingest
 from physicnet.data.normalize import normalize, split, without_gaps, write_standardized
-from physicnet.data.spacing import Spacing, mapping_of, spacing_of
+from physicnet.data.spacing import Ends, Spacing, mapping_of, place_of, spacing_of
 from physicnet.data.workers import Here
 from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import read_starts
@@ -244,9 +244,10 @@ def _normalizer(folder: Path) -> Normalizer:
     return Normalizer.load(folder / "statistics.json", folder / "maps.safetensors")
 
 
-def _clock_and_grid(record: Field) -> tuple[float, list[Spacing], str | None, dict[str, object]]:
+def _clock_and_grid(record: Field) -> tuple[float, list[Spacing], str | None, list[Ends | None], dict[str, object]]:
     """What Inputs takes beside clips and standardisation; these checkpoints need not read files, so no rules for it."""
-    return float(record.step / np.timedelta64(1, "s")), spacing_of(record), mapping_of(record), {}
+    seconds = float(record.step / np.timedelta64(1, "s"))
+    return seconds, spacing_of(record), mapping_of(record), place_of(record), {}
 
 
 def write_rates(source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """The commands: one for each stage of dvc.yaml, which alone spells the paths; the results; the history of runs.
 
 Heavy packages are imported inside the commands, so that `physicnet --help` answers at once. Parameters come from
-params.yaml in the current folder.
+params.yaml in the current folder, but for `forecast`, which takes them from the checkpoint.
 """
 
 import os
