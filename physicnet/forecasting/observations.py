@@ -84,12 +84,17 @@ class Reader:
 
     def _coarsened(self, verdict: Verdict, config: IngestConfig, *, regrid: bool) -> tuple[IngestConfig, list[str]]:
         """Return the rules with the number of cells that make one of the model's: what was averaged before stays."""
+        differences = {}
         for cells in (config.coarsen, 1):
             fitting = config.model_copy(update={"coarsen": cells})
-            if not compare_spacing(spacing_of(template(verdict, fitting)), self.kind.grid).differences:
+            differences[cells] = compare_spacing(spacing_of(template(verdict, fitting)), self.kind.grid).differences
+            if not differences[cells]:
                 return fitting, []
         if not regrid:
-            return config, []
+            raise DataError(
+                "the grid of the observations (here) is not like the one that the model was trained on (there): "
+                f"{'; '.join(differences[config.coarsen])}; ask to regrid them (--regrid), or give others"
+            )
         single = config.model_copy(update={"coarsen": 1})
         cells = whole_cells(spacing_of(template(verdict, single)), self.kind.grid)
         if cells == 1:

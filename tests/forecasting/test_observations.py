@@ -155,7 +155,7 @@ def test_a_folder_is_refused(tmp_path: Path, model: Model) -> None:
 def test_another_spacing_is_refused(model: Model) -> None:
     dataset = samples.record().dataset
     wide = dataset.assign_coords(x=dataset["x"].copy(data=1.5 * dataset["x"]))
-    with pytest.raises(DataError, match="grid spacing of the columns: 1000 m there, 1500 m here"):
+    with pytest.raises(DataError, match="of the columns: 1000 m there, 1500 m here; ask to regrid them .--regrid"):
         model.forecast(wide)
 
 
