@@ -122,7 +122,7 @@ def moment(at: str, calendar: str) -> int:
 
 
 def named(paths: Sequence[Path]) -> list[Source]:
-    """Return files that were named one by one as sources, in the order of their names.
+    """Return files that were named one by one as sources, in the order of their names; links may lead anywhere.
 
     Raises:
         DataError: if one is no file.
@@ -133,7 +133,7 @@ def named(paths: Sequence[Path]) -> list[Source]:
         if not path.exists():
             raise DataError(f"{path} does not exist; name files of observations")
     known = {path.resolve(): path for path in paths}
-    return in_order(Source(str(path), real, real.parent) for real, path in known.items())
+    return in_order(Source(str(path), path.absolute(), real.parent) for real, path in known.items())
 
 
 def observed(sources: Sequence[Source], config: IngestConfig, stretch: Stretch, *, state: State | None = None) -> Field:
