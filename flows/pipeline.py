@@ -82,10 +82,17 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
 def run_stage(
     stage: str, is_stale: bool, groups: ProcessGroups, environment: Mapping[str, str], minutes: float | None
 ) -> State:
-    """Bring one stage up to date; its state is named Ran, Cached or Unchanged."""
+    """Bring one stage up to date; its state is named Ran, Cached or Unchanged, and says how long it took."""
     if not is_stale:
         return Completed(name="Unchanged")
-    return Completed(name=patiently(lambda: reproduce(stage, groups, environment, minutes), groups.pause))
+    begun = time.monotonic()
+    outcome = patiently(lambda: reproduce(stage, groups, environment, minutes), groups.pause)
+    return Completed(name=outcome, message=duration(time.monotonic() - begun))
+
+
+def duration(seconds: float) -> str:
+    """A duration in words: seconds, or minutes where there are many."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
 def plan(until: str | None = None, after: str | None = None) -> tuple[dict[str, list[str]], set[str]]:
@@ -204,15 +211,17 @@ def _execution(stale: set[str]) -> Iterator[Mapping[str, str]]:
 
 
 def _leave_artifacts(states: Mapping[str, State], environment: Mapping[str, str]) -> None:
-    lines = ["| stage | state |", "|---|---|", *(f"| {stage} | {state.name} |" for stage, state in states.items())]
+    took = {stage: state.message or "" if state.is_completed() else "" for stage, state in states.items()}
+    rows = [f"| {stage} | {state.name} | {took[stage]} |" for stage, state in states.items()]
+    lines = ["| stage | state | took |", "|---|---|--:|", *rows]
     if PARENT_VARIABLE in environment:
         lines += ["", f"In MLflow: run `{environment[PARENT_VARIABLE]}` (`physicnet explain` tells of it)"]
     create_markdown_artifact("\n".join(lines), key="stages", description="What was done")
     with Repo(".") as repo:
         files = repo.metrics.show().get("", {}).get("data", {})
-    rows = [row for file in files.values() for row in metric_rows(file.get("data", {}))]
-    if rows:
-        create_table_artifact(rows, key="results", description="Scores on the test part, means over the leads")
+    scores = [row for file in files.values() for row in metric_rows(file.get("data", {}))]
+    if scores:
+        create_table_artifact(scores, key="results", description="Scores on the test part, means over the leads")
 
 
 if __name__ == "__main__":

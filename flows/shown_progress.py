@@ -47,7 +47,7 @@ class ShownProgress:
     def _show(self) -> None:
         if self._told is None or self._told == self._shown:
             return
-        percent, text = self._told.percent, f"{self._stage}: {self._told}"
+        percent, text = self._told.percent, f"{self._stage}: {self._told.words}"
         try:
             if self._artifact is None:
                 key = f"progress-{re.sub('[^a-z0-9]+', '-', self._stage.lower())}"

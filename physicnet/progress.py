@@ -33,8 +33,13 @@ class Step(NamedTuple):
         """The share of the training that is done."""
         return 100 * self.done / self.total
 
+    @property
+    def words(self) -> str:
+        """Which step it was, and what there is to say of it."""
+        return f"step {self.done} of {self.total}{', ' if self.text else ''}{self.text}"
+
     def __str__(self) -> str:
-        return f"training: step {self.done} of {self.total}{', ' if self.text else ''}{self.text}"
+        return f"training: {self.words}"
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from prefect.artifacts import Artifact
 from waiting import pid_in
 
 from flows import pipeline as module
-from flows.pipeline import StageFailedError, Transcript, metric_rows, patiently, pipeline, plan
+from flows.pipeline import StageFailedError, Transcript, duration, metric_rows, patiently, pipeline, plan
 from physicnet.tracking.executions import PARENT_VARIABLE
 
 
@@ -67,6 +68,7 @@ def test_the_history_and_the_flow_name_each_other(project: Path, monkeypatch: py
     stages = Artifact.get("stages")
     assert stages is not None
     assert "In MLflow: run `abc123`" in str(stages.data)
+    assert re.search(r"^\| make \| Ran \| \d+ s \|$", str(stages.data), re.MULTILINE)
 
 
 @pytest.mark.usefixtures("_server")
@@ -225,6 +227,10 @@ def test_a_stage_waits_until_another_dvc_has_left(project: Path) -> None:
         time.sleep(0.05)
     assert pipeline() == {"slow": "Unchanged"}
     assert other.wait(30) == 0
+
+
+def test_a_duration_has_the_unit_that_suits_it() -> None:
+    assert [duration(seconds) for seconds in (0.4, 99.4, 150.0, 7200.0)] == ["0 s", "99 s", "2.5 min", "120.0 min"]
 
 
 def test_metrics_become_rows_with_a_column_for_each_score() -> None:

@@ -56,7 +56,7 @@ def test_a_training_that_ends_stands_at_a_hundred_percent(training: Path, monkey
     monkeypatch.setattr(module, "INTERVAL", 0.0)
     assert pipeline() == {"train": "Ran"}
     assert updates == [12.5 * step for step in range(1, 9)]
-    assert shown() == (100.0, "train: training: step 8 of 8, loss 0.125")
+    assert shown() == (100.0, "train: step 8 of 8, loss 0.125")
     assert pipeline() == {"train": "Unchanged"}
     assert len(updates) == 8
 
@@ -67,7 +67,7 @@ def test_a_training_that_fails_leaves_how_far_it_came(training: Path, monkeypatc
     write_graph(training, fails_at=3)
     with pytest.raises(StageFailedError, match="train"):
         pipeline()
-    assert shown() == (37.5, "train: training: step 3 of 8, loss 0.333")
+    assert shown() == (37.5, "train: step 3 of 8, loss 0.333")
 
 
 @pytest.mark.usefixtures("_server")
