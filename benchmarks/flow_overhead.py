@@ -5,9 +5,9 @@
 The project is the tiny one of the tests: six stages on a record of forty frames. `dvc repro` and `python -m
 flows.pipeline` take turns, each in a new project where everything has to run, and then again where nothing has. The
 flow speaks to a server that runs, as with `make serve`; where nothing has to run it is also timed without one, when
-Prefect starts a temporary server for it. Seconds on the wall are worth something on a machine that does nothing else; those of
-the processors, of the command and all that it starts, on others, too; the server that runs is not among them. Writes
-docs/results/flow_overhead.csv: a row for each command and repeat, with the machine's load as it began.
+Prefect starts a temporary server for it. Seconds on the wall are worth something on a machine that does nothing else;
+those of the processors, of the command and all that it starts, on others, too; the server that runs is not among them.
+Writes docs/results/flow_overhead.csv: a row for each command and repeat, with the machine's load as it began.
 """
 
 import argparse
