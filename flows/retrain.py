@@ -14,19 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dvc.repo import Repo
-from dvc.utils.serialize import modify_yaml
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.branch import commit
+from flows.params_text import replaced
 from flows.pipeline import StageFailedError, Transcript, patiently, pipeline
 from flows.process import ProcessGroups
 from flows.report import Report, read_decision
-from physicnet.checkpoint import content_hash
-from physicnet.config import Params, load_params
+from physicnet.checkpoint import content_hash, load_checkpoint
+from physicnet.config import ModelConfig, Params, load_params
 from physicnet.data.novelty import frames_since
+from physicnet.fields import written_whole
 from physicnet.lineage import command_paths
 from physicnet.process import end_cleanly_on_sigterm
 
@@ -181,7 +182,11 @@ def judge(groups: ProcessGroups) -> None:
 
 @task(cache_policy=NO_CACHE)
 def start_from_champion() -> None:
-    """Write the champion's checkpoint to a file of its own, and into params.yaml that training starts from it."""
+    """Write the champion's checkpoint to a file of its own, and into params.yaml that training starts from it.
+
+    Raises:
+        StageFailedError: if its weights cannot mean the same in a model as params.yaml has it.
+    """
     from physicnet.registry import copy_champion  # torch takes seconds, which cold starts need not wait for
     from physicnet.tracking.store import Store
 
@@ -189,8 +194,30 @@ def start_from_champion() -> None:
     if sha256 is None:
         get_run_logger().info("there is no champion yet: training starts from the codebook")
         return
-    with modify_yaml("params.yaml") as params:
-        params["train"]["init_from"] = {"checkpoint": CHAMPION.as_posix(), "sha256": sha256}
+    differing = unlike(load_params(Path("params.yaml")).model)
+    if differing:
+        raise StageFailedError(
+            f"training cannot start from the champion, a model of another kind ({', '.join(differing)}); write "
+            "retrain.warm_start: false and train.init_from: null in params.yaml until a model that was trained from "
+            "the codebook is the champion"
+        )
+    path = Path("params.yaml")
+    value = f"{{checkpoint: {CHAMPION.as_posix()}, sha256: {sha256}}}"
+    with written_whole(path) as partial:
+        partial.write_text(replaced(path.read_text(encoding="utf-8"), ("train", "init_from"), value), encoding="utf-8")
+
+
+def unlike(ours: ModelConfig) -> list[str]:
+    """In what the champion's checkpoint is another kind of model than that of params.yaml."""
+    from physicnet.training.start import FREE
+
+    theirs = load_checkpoint(CHAMPION).metadata["model"]
+    kept = {name: value for name, value in ours.model_dump(mode="json").items() if name not in FREE}
+    return [
+        f"model.{name}: {theirs.get(name, 'none')} there, {value} here"
+        for name, value in kept.items()
+        if theirs.get(name) != value
+    ]
 
 
 def _must(groups: ProcessGroups, *command: str) -> None:

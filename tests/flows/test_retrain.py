@@ -10,7 +10,7 @@ from waiting import pid_in, wait_until
 
 from flows import retrain as module
 from flows.retrain import alone, changed, default_remote, is_judged, retrain, too_little
-from physicnet.checkpoint import content_hash
+from physicnet.checkpoint import content_hash, save_checkpoint
 from physicnet.config import Params, load_params
 
 ROOT = Path(__file__).parents[2]
@@ -166,16 +166,42 @@ def test_whatever_else_has_changed_is_worth_a_training(folder: Path, params: Par
     assert too_little(load_params(folder / "params.yaml")) is None
 
 
-def test_a_warm_start_is_written_where_training_reads_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("physicnet.registry.copy_champion", lambda _store, target: f"hash of {target}")
+@pytest.fixture
+def champion(folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What the champion's checkpoint tells of its model: the same as params.yaml, until it is changed."""
+    model = params.model.model_dump(mode="json")
+
+    def copy_champion(_store: object, target: Path) -> str:
+        save_checkpoint(target, {}, {"model": model})
+        return content_hash(target)
+
+    monkeypatch.setattr("physicnet.registry.copy_champion", copy_champion)
+    return model
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_warm_start_is_written_where_training_reads_it(folder: Path) -> None:
     module.start_from_champion.fn()
     started = load_params(folder / "params.yaml").train.init_from
     assert started is not None
-    assert (started.checkpoint, started.sha256) == (
-        "models/champion.safetensors",
-        "hash of models/champion.safetensors",
+    assert started.checkpoint == "models/champion.safetensors"
+    assert started.sha256 == content_hash(folder / started.checkpoint)
+    changed = set((folder / "params.yaml").read_text().splitlines()) ^ set(
+        (ROOT / "params.yaml").read_text().splitlines()
     )
-    assert "# Every parameter of the pipeline." in (folder / "params.yaml").read_text()
+    assert [line.split(":")[0].strip() for line in sorted(changed)] == ["init_from", "init_from"]
+
+
+def test_a_champion_of_another_kind_is_refused_with_the_remedy(folder: Path, champion: dict[str, object]) -> None:
+    before = (folder / "params.yaml").read_bytes()
+    del champion["quantize"]
+    champion["hidden"] = 7
+    champion["seed"] = 0  # does not matter
+    with pytest.raises(
+        module.StageFailedError, match=r"\(model.hidden: 7 there, 48 here, model.quantize: none there, True"
+    ):
+        module.start_from_champion.fn()
+    assert (folder / "params.yaml").read_bytes() == before
 
 
 def test_a_decision_or_the_champions_name_makes_a_model_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
