@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -73,6 +74,26 @@ class Operation:
             run for run in found if run["state_type"] != "SCHEDULED" or run["state_name"] == "AwaitingConcurrencySlot"
         ]
 
+    @property
+    def address(self) -> dict[str, str]:
+        """The environment of a command that asks the server."""
+        known = {"PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api", "PREFECT_API_AUTH_STRING": PASSWORD}
+        return self.environment | known
+
+    def announce(self) -> None:
+        """Tell that observations were accepted."""
+        program = (
+            "from prefect.events import emit_event\n"
+            "from flows.project import project_resource\n"
+            "emit_event('physicnet.observations.accepted', resource={'prefect.resource.id': project_resource()})"
+        )
+        subprocess.run([sys.executable, "-c", program], cwd=self.folder, check=True, env=self.address)
+
+    def workers(self) -> set[str]:
+        """Those that ask for work."""
+        found = self.ask("/work_pools/physicnet/workers/filter", {})
+        return {worker["name"] for worker in found if worker["status"] == "ONLINE"}
+
     def retrain(self) -> None:
         (deployment,) = self.ask("/deployments/filter", {"flows": {"name": {"any_": ["retrain"]}}})
         self.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
@@ -131,15 +152,7 @@ def test_the_doctor_finds_the_service_well(operation: Operation) -> None:
 
 
 def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
-    program = (
-        "from prefect.events import emit_event\n"
-        "from flows.project import project_resource\n"
-        "emit_event('physicnet.observations.accepted', resource={'prefect.resource.id': project_resource()})"
-    )
-    address = {"PREFECT_API_URL": f"http://127.0.0.1:{operation.port}/api", "PREFECT_API_AUTH_STRING": PASSWORD}
-    subprocess.run(
-        [sys.executable, "-c", program], cwd=operation.folder, check=True, env=operation.environment | address
-    )
+    operation.announce()
     assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), seconds=300)
     (run,) = [run for run in operation.runs() if run["created_by"]["type"] == "AUTOMATION"]
     assert run["state"]["message"] == "nothing is new: all stages are up to date"
@@ -150,6 +163,31 @@ def test_a_second_start_is_refused(operation: Operation) -> None:
     assert refused.returncode == 1
     assert "running already: server (process" in refused.stderr
     assert all(process.is_running() for process in operation.processes.values())
+
+
+def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operation) -> None:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "physicnet", "--name", "second"]
+    second = subprocess.Popen(command, cwd=operation.folder, env=operation.address, start_new_session=True)
+    try:
+        assert wait_until(lambda: {"here", "second"} <= operation.workers(), seconds=300)
+        before = {run["id"] for run in operation.runs()}
+
+        def states() -> dict[str, str]:
+            return {run["id"]: run["state_name"] for run in operation.runs() if run["id"] not in before}
+
+        (operation.folder / "raw").write_text("new")
+        operation.retrain()
+        operation.announce()
+        assert wait_until(lambda: set(states().values()) == {"Running", "AwaitingConcurrencySlot"}, seconds=300)
+        stage = pid_in(operation.folder / "begun")
+        (operation.folder / "raw").write_text("")
+        os.kill(stage, signal.SIGKILL)
+        assert wait_until(lambda: sorted(states().values()) == ["Failed", "Skipped"], seconds=300)
+    finally:
+        for process in [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]:
+            process.kill()
+        second.wait()
+        (operation.folder / "begun").unlink(missing_ok=True)
 
 
 def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Operation) -> None:
