@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from mounting import small_disk
 from tiny_project import environment, make_project, run
 from waiting import wait_until
 
@@ -88,3 +90,38 @@ def test_stages_that_are_killed_and_run_again_give_the_same_outputs(
     assert "up to date" in run(tmp_path, "dvc", "status")
     left = [path for path in tmp_path.rglob("*.partial*") if ".venv" not in path.parts]
     assert left == []
+
+
+FULL = ("ingest", "codebook")  # the stages that begin on a full disk; a longer list only takes longer
+ROOM = 48  # MiB, in which the project fits several times over
+
+
+def test_stages_that_a_full_disk_stops_say_so_and_give_the_same_outputs_when_there_is_room(
+    undisturbed: tuple[dict[str, str], dict[str, float]], tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", mib=ROOM) as disk:
+        project = disk / "project"
+        project.mkdir()
+        make_project(project)
+        for stage in STAGES[: STAGES.index(FULL[-1]) + 1]:
+            if stage in FULL:
+                done = outputs(project) if (project / "dvc.lock").exists() else {}
+                assert "No space left on device" in begun_without_room(project, stage, disk / "ballast")
+                assert (outputs(project) if (project / "dvc.lock").exists() else {}) == done
+                run(project, sys.executable, "-c", "from flows.paths_in_use import mend; mend()")
+            run(project, "dvc", "repro", "--single-item", stage)
+        assert outputs(project).items() <= undisturbed[0].items()
+        assert "models/codebook.safetensors" in outputs(project)
+        assert list(project.rglob("*.partial*")) == []
+
+
+def begun_without_room(project: Path, stage: str, ballast: Path) -> str:
+    """What a stage says that begins when the disk is full, and fails."""
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**12))
+    command = ["dvc", "repro", "--single-item", stage]
+    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True)
+    ballast.unlink()
+    assert done.returncode != 0
+    return done.stdout + done.stderr
