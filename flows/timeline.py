@@ -15,7 +15,7 @@ from rich.table import Table
 from physicnet.drawing import INK, drawing_style
 
 PAGE = 200  # runs in a request, the server's limit
-IDLE = ("Nothing", "Waiting", "Known", "Unchanged")  # names of states of runs that had nothing to do
+IDLE = ("Nothing", "Waiting", "Known")  # names of states of runs that had nothing to do
 COLOURS = {"collect": "#1c7ed6", "forecast": "#b5179e", "verify": "#2b8a3e", "retrain": "#e67700"}
 FAILED = "#d00000"
 

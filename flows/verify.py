@@ -21,6 +21,7 @@ from prefect.states import Completed
 
 from flows.champion import champion_at_hand
 from flows.events import DRIFTED, announce
+from flows.outputs import OutputsBusyError, unchanged
 from flows.pipeline import patiently
 from flows.raw_data import paths_of_ingest
 from flows.verify_page import drift_page, skill_page
@@ -48,13 +49,22 @@ def verify() -> State:
     """Score what has come true, look for drift.
 
     The state is named Drift if observations have drifted, else Verified if there were forecasts to score, else
-    Nothing; Skipped where nothing was trained yet.
+    Nothing; Skipped where nothing was trained yet; Busy if a stage is writing what the baselines are made of: then the
+    next verification does it.
     """
-    params, root = load_params(Path("params.yaml")), Path.cwd()
+    params = load_params(Path("params.yaml"))
     checkpoint = champion_at_hand()
     if checkpoint is None:
-        return _skipped("there is no champion yet, whose forecasts could be verified")
-    reference, verdict = Reference.of(root, params), archive(params)
+        return _ended("Skipped", "there is no champion yet, whose forecasts could be verified")
+    try:
+        with unchanged(Reference.paths(Path.cwd()).values(), "verify"):
+            return _verify(params, checkpoint)
+    except OutputsBusyError as error:
+        return _ended("Busy", str(error))
+
+
+def _verify(params: Params, checkpoint: Path) -> State:
+    reference, verdict = Reference.of(Path.cwd(), params), archive(params)
     num = score(params, reference, verdict)
     findings = look_for_drift(params, reference, verdict, checkpoint)
     flagged = [finding for finding in findings if finding.is_flagged]
@@ -156,9 +166,9 @@ def _newest(verdict: Verdict) -> np.datetime64:
     return from_milliseconds(verdict.times[-1:], verdict.calendar)[0]
 
 
-def _skipped(reason: str) -> State:
-    get_run_logger().info("skipped: %s", reason)
-    return Completed(name="Skipped", message=reason)
+def _ended(name: str, reason: str) -> State:
+    get_run_logger().info("%s: %s", name, reason)
+    return Completed(name=name, message=reason)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from physicnet.lineage import command_paths
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
 
+READ = ("fields", "statistics", "maps")  # options of `physicnet evaluate`
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -28,6 +30,11 @@ class Reference:
         """The data range of each variable; see `data_ranges`."""
         return data_ranges(self.normalizer)
 
+    @staticmethod
+    def paths(root: Path) -> dict[str, Path]:
+        """Return where the files are that are read, as the folder's `dvc.yaml` says."""
+        return {name: root / path for name, path in command_paths(root, "evaluate").items() if name in READ}
+
     @classmethod
     def of(cls, root: Path, params: Params) -> "Reference":
         """Read it from the files of the stages `ingest` and `normalize`, where the folder's `dvc.yaml` says they are.
@@ -36,8 +43,8 @@ class Reference:
             DataError: if they do not exist, or a baseline cannot be fitted.
             ConfigError: if a baseline is asked for whose package is not installed.
         """
-        paths = {name: root / path for name, path in command_paths(root, "evaluate").items()}
-        missing = [name for name in ("fields", "statistics", "maps") if name not in paths or not paths[name].exists()]
+        paths = cls.paths(root)
+        missing = [name for name in READ if name not in paths or not paths[name].exists()]
         if missing:
             raise DataError(
                 f"{', '.join(missing)} of the last training are not there, without which there are no baselines: run "

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
+from dvc.rwlock import rwlock
 from forecasting.samples import NORMALIZER, save
 from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import State
@@ -129,6 +131,13 @@ def test_what_has_come_true_is_scored_once_into_a_table_that_dvc_tracks() -> Non
     assert out["path"] == "verification.csv"
     assert "| 30 Dec 2019 | 1 | RMSE, Persistence |" in page("skill")
     assert page("drift").startswith("Observations are like in training.")
+    assert verify().name == "Nothing"
+
+
+@pytest.mark.usefixtures("_server", "project")
+def test_a_stage_that_writes_what_the_baselines_are_made_of_is_not_read_from() -> None:
+    with Repo(".") as repo, rwlock(repo.tmp_dir, repo.fs, "repro", [], [str(Path("fields.zarr").absolute())], False):
+        assert verify().name == "Busy"
     assert verify().name == "Nothing"
 
 
