@@ -8,6 +8,7 @@ from prefect.settings import get_current_settings
 
 from flows import service
 from physicnet.doctor.findings import Finding, error, not_checked, ok, warning
+from physicnet.doctor.locks import unreadable
 from physicnet.sqlite import complaints, folder_of, revision, revisions
 
 SUBJECT = "database of Prefect"
@@ -32,7 +33,7 @@ def examine(database: Path) -> Finding:
             return error(SUBJECT, f"{database} is damaged: {damages[0]}", anew)
         found = revision(database)
     except sqlite3.Error as failure:
-        return error(SUBJECT, f"{database} cannot be read: {failure}", anew)
+        return unreadable(SUBJECT, database, failure, anew)
     latest, known = revisions(*_migrations())
     if found is not None and found not in known:
         return error(

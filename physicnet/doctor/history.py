@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from physicnet.doctor.findings import Finding, Level, error, not_checked, ok, warning
-from physicnet.doctor.locks import check_lock
+from physicnet.doctor.locks import check_lock, unreadable
 from physicnet.sqlite import complaints
 from physicnet.tracking.condition import OpenRun, open_runs, schema_of
 from physicnet.tracking.store import HistoryError, Store
@@ -60,7 +60,7 @@ def _database(store: Store, database: Path) -> Finding:
             return error(SUBJECT, f"{database} is damaged: {damages[0]}", _anew(database))
         schema = schema_of(database)
     except sqlite3.Error as failure:
-        return error(SUBJECT, f"{database} cannot be read: {failure}", _anew(database))
+        return unreadable(SUBJECT, database, failure, _anew(database))
     if schema.found is None:
         return error(SUBJECT, f"{database} is not a database of MLflow's, or was only half made", _anew(database))
     if not schema.is_known:

@@ -4,12 +4,14 @@ The locks here end with the process that holds them; a file that is left behind 
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from physicnet.doctor.findings import Finding, error, not_checked, ok
+from physicnet.sqlite import PATIENCE
 
 SUBJECT = "locks"
 LIST = Path("/proc/locks")
@@ -32,6 +34,20 @@ def holders(path: Path) -> list[int]:
     device = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
     lines = (line.split() for line in LIST.read_text(encoding="ascii").splitlines())
     return [int(line[4]) for line in lines if "->" not in line and line[5] == device]
+
+
+def unreadable(subject: str, database: Path, failure: sqlite3.Error, anew: str) -> Finding:
+    """Say why a database of SQLite cannot be read: another process keeps it, or it needs what `anew` says."""
+    if getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF != sqlite3.SQLITE_BUSY:
+        return error(subject, f"{database} cannot be read: {failure}", anew)
+    keepers = sorted(set(holders(database))) if LIST.is_file() else []
+    who = ", ".join(map(describe, keepers)) or "a process that the system does not name"
+    return error(
+        subject,
+        f"{database} has been kept by another for {PATIENCE:.0f} seconds and more: {who}",
+        "wait for it; if it hangs, end it: "
+        + (f"kill {' '.join(map(str, keepers))}" if keepers else f"fuser {database}"),
+    )
 
 
 def describe(pid: int) -> str:

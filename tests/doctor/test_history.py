@@ -1,12 +1,14 @@
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from physicnet.doctor.findings import Finding, Level
 from physicnet.doctor.history import check
@@ -78,6 +80,28 @@ def test_a_damaged_store_is_an_error(folder: Path) -> None:
     assert "is damaged" in finding.seen
     database.write_text("no database " * 1000)
     assert "cannot be read: file is not a database" in only().seen
+
+
+def test_a_store_that_another_process_keeps_is_not_taken_for_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("physicnet.sqlite.PATIENCE", 0.1)
+    program = (
+        "import sqlite3, time\n"
+        "kept = sqlite3.connect('mlflow/mlflow.db')\n"
+        "kept.execute('BEGIN EXCLUSIVE')\n"
+        "open('begun', 'w').close()\n"
+        "time.sleep(600)"
+    )
+    keeper = subprocess.Popen([sys.executable, "-c", program], cwd=folder)
+    assert wait_until((folder / "begun").exists)
+    finding = only()
+    keeper.kill()
+    keeper.wait()
+    assert finding.level is Level.ERROR
+    assert "has been kept by another for" in finding.seen
+    assert f"process {keeper.pid} (python" in finding.seen
+    assert finding.remedy == f"wait for it; if it hangs, end it: kill {keeper.pid}"
 
 
 def test_a_server_that_does_not_answer_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
