@@ -29,6 +29,7 @@ from physicnet.process import end_cleanly_on_sigterm
 DEPLOYMENTS = Path("prefect.yaml")
 NOTES = Path(".physicnet") / "backfill"
 PARAMETER = "at"
+SKIPPED = "Skipped"  # the state of a run that could not do what it is for: the next try may
 
 app = typer.Typer(add_completion=False)
 
@@ -82,7 +83,7 @@ def backfill(deployment: str, start: datetime, end: datetime, hours: int = 24) -
         rows.append(
             {"time": name, "done": "before", **told} if told else {"time": name, "done": "now", **_run(chosen, time)}
         )
-        if not told and rows[-1]["kind"] == "COMPLETED":
+        if not told and rows[-1]["kind"] == "COMPLETED" and rows[-1]["state"] != SKIPPED:
             notes.add(name, {key: rows[-1][key] for key in ("kind", "state", "message")})
     create_table_artifact(
         rows, key="backfill", description=f"{deployment}, {asked[0]:%Y-%m-%d} to {asked[-1]:%Y-%m-%d}"

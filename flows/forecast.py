@@ -4,7 +4,7 @@ A deployment runs it after each collect that accepted files. `python -m flows.fo
 """
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.champion import champion_at_hand
+from flows.observations import archive, last_known
 from flows.raw_data import paths_of_ingest
 from flows.report import picture
 from physicnet.clock import format_minute
 from physicnet.config import Params, load_params
-from physicnet.data.recent import Last, judged, read_stretch
-from physicnet.data.sources import find_sources
-from physicnet.data.state import State as Known
+from physicnet.data.judge import Verdict
+from physicnet.data.recent import Last, read_stretch
 from physicnet.evaluation import labels
 from physicnet.evaluation.figures import outlook_figure
 from physicnet.evaluation.gallery import chart_of
@@ -39,16 +39,21 @@ MINUTE = np.timedelta64(1, "m")
 def forecast(at: datetime | None = None) -> State:
     """Forecast from the newest observations, or from those of an earlier time: then it is a hindcast.
 
-    The state is named Forecast, Known if there is a forecast from that time, or Skipped if there is no champion, or the
-    observations do not allow one; its message tells the file, or why.
+    The state is named Forecast, Known if there is a forecast from that time, or Skipped if there is no champion, or a
+    frame that it starts from is not there; its message tells the file, or why.
+
+    Raises:
+        DataError: if files cannot be used, or are not what the champion was trained on.
     """
     params = load_params(Path("params.yaml"))
     checkpoint = champion_at_hand()
     if checkpoint is None:
         return _skipped("there is no champion yet: physicnet promote, or a retrain, names one")
     model = load(checkpoint, params.machine)
+    refuse_other_rules(params, model)
+    verdict = look_through(params, model, at)
     try:
-        past = newest(params, model, at)
+        past = latest(params, model, verdict, at)
     except DataError as error:
         return _skipped(str(error))
     folder = params.forecast.folder if at is None else params.forecast.hindcasts
@@ -64,18 +69,42 @@ def file_name(origin: np.datetime64) -> str:
     return f"{np.datetime_as_string(origin, unit='s').replace(':', '')}Z.nc"
 
 
-@task(cache_policy=NO_CACHE)
-def newest(params: Params, model: Model, at: datetime | None) -> Field:
-    """Read the frames that a forecast starts from; files that ingest or collect has looked through are not read again.
+def refuse_other_rules(params: Params, model: Model) -> None:
+    """Refuse to read observations by other rules than those of the champion's training.
 
     Raises:
-        DataError: if they are not there, or cannot be used.
+        DataError: naming the rules that differ.
     """
-    paths = paths_of_ingest()
-    sources = find_sources(paths["raw"], params.ingest.pattern)
-    verdict = judged(sources, params.ingest, state=Known(paths["resume"].resolve()))
+    ours, theirs = params.ingest.rules(), model.rules
+    differing = [name for name in ours if ours[name] != theirs.get(name)]
+    if differing:
+        told = "; ".join(f"ingest.{name}: {theirs.get(name)} there, {ours[name]} here" for name in differing)
+        raise DataError(
+            f"the champion was trained on observations that were read by other rules ({told}); set them back in "
+            "params.yaml, or retrain and promote a model of the new ones"
+        )
+
+
+@task(cache_policy=NO_CACHE)
+def look_through(params: Params, model: Model, at: datetime | None) -> Verdict:
+    """Look through the files that may hold the frames that a forecast starts from; errors as of `archive`."""
+    known = last_known(paths_of_ingest()["catalogue"] / "files.csv")
+    first = known if at is None else np.datetime64(at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at, "ns")
+    return archive(params, None if first is None else first - model.kind.frames_in * model.kind.step)
+
+
+@task(cache_policy=NO_CACHE)
+def latest(params: Params, model: Model, verdict: Verdict, at: datetime | None) -> Field:
+    """Read the frames that a forecast starts from.
+
+    Raises:
+        DataError: if one is not there, or nothing was observed in the last.
+    """
     last = Last(model.kind.frames_in, model.kind.step, None if at is None else at.isoformat())
-    return read_stretch(verdict, params.ingest, last)
+    past = read_stretch(verdict, params.ingest, last)
+    if not np.isfinite(past.frames(past.shape[0] - 1, past.shape[0])).any():
+        raise DataError(f"nothing was observed at {format_minute(past.times[-1])}, the time of the newest frame")
+    return past
 
 
 @task(cache_policy=NO_CACHE)

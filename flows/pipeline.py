@@ -103,7 +103,8 @@ def plan(until: str | None = None, after: str | None = None) -> tuple[dict[str, 
     it depends on are looked at; with `after`, all but that stage and those it depends on.
     """
     with Repo(".") as repo:
-        graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
+        stages = repo.index.graph.subgraph(stage for stage in repo.index.graph if stage.cmd)  # no tracked files
+        graph = nx.relabel_nodes(stages, lambda stage: stage.addressing)
         if until is not None:
             graph = graph.subgraph({until, *nx.descendants(graph, until)})
         if after is not None:

@@ -37,6 +37,7 @@ from physicnet.verification import ledger
 
 FOLDER = Path(".physicnet") / "rehearsal"
 COPIED = ("flows", "physicnet", "params.yaml", "dvc.yaml", "prefect.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
+MADE = {"project", "arrivals", "timeline.png"}  # in the folder
 PATIENCE = 600.0  # seconds for a deployment to do what is expected of it
 FASTER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
 COLLECT_EVERY = 20  # seconds
@@ -97,7 +98,7 @@ def rehearse(play: Play, folder: Path) -> list[Happening]:
 
 def prepare(play: Play, folder: Path) -> list[Path]:
     """Make the project in a folder, with the first frames in `data/raw`; return the files that are to arrive."""
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder)
     project = folder / "project"
     project.mkdir(parents=True)
     for name in COPIED:
@@ -111,6 +112,17 @@ def prepare(play: Play, folder: Path) -> list[Path]:
     first.rename(project / "data" / "raw" / first.name)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=project, check=True)
     return arrivals
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier rehearsal, and end its service if it is still there; refuse to remove anything else."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - MADE:
+        raise RehearsalError(f"{folder} holds other things than a rehearsal; name another folder, or remove it")
+    if (folder / "project" / ".prefect").is_dir():
+        subprocess.run([sys.executable, "-m", "flows.service", "stop"], cwd=folder / "project", check=True)
+    shutil.rmtree(folder)
 
 
 def _copy(source: Path, target: Path) -> None:

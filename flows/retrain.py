@@ -137,7 +137,8 @@ def changed() -> set[str]:
     """The files, parameters and commands that make a stage stale, as DVC names them."""
     with Repo(".") as repo:
         status = repo.status()
-    reasons = [reason for stage in status.values() for reason in stage]
+        stages = {stage.addressing for stage in repo.index.stages if stage.cmd}  # a tracked file makes nothing stale
+    reasons = [reason for name, told in status.items() if name in stages for reason in told]
     named = [paths for reason in reasons if isinstance(reason, dict) for paths in reason.values()]
     return {name for paths in named for name in paths} | {reason for reason in reasons if isinstance(reason, str)}
 

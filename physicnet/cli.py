@@ -180,9 +180,11 @@ def verify(
 
     end_cleanly_on_sigterm()
     params = load_params(Path("params.yaml"))
-    scored, num = against.verify(forecasts, observations, results, params, Path.cwd())
+    verified = against.verify(forecasts, observations, results, params, Path.cwd())
     print_table(results)
-    typer.echo(f"{scored} of {num} forecasts were scored; the others are not observed to their ends")
+    if verified.learned:
+        typer.echo(f"{verified.learned} start within what their model learned from: these are no test of it")
+    typer.echo(f"{verified.scored} of {verified.num} forecasts were scored; of the others, not all frames are observed")
 
 
 @app.command()

@@ -355,13 +355,21 @@ class CollectConfig(Section):
 class ForecastConfig(Section):
     """Where the flow `forecast` puts forecasts, and for how long. No stage reads this section.
 
-    Those made more than `keep_days` before the newest are removed. Forecasts from times gone by go to `hindcasts`: what
-    came after them was known by then.
+    Those made more than `keep_days` before the latest that was scored are removed. Forecasts from times gone by go to
+    `hindcasts`: what came after them was known by then.
     """
 
     folder: Annotated[str, Field(min_length=1)]
     hindcasts: Annotated[str, Field(min_length=1)]
     keep_days: Positive
+
+    @model_validator(mode="after")
+    def _hindcasts_lie_apart(self) -> "ForecastConfig":
+        if Path(self.folder) == Path(self.hindcasts):
+            raise ValueError(
+                f"forecast.folder and forecast.hindcasts are both {self.folder}: hindcasts would be scored as forecasts"
+            )
+        return self
 
 
 class DriftConfig(Section):

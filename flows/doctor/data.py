@@ -114,7 +114,9 @@ def _state(out: Any) -> str | None:
 
 
 def _outputs(repo: Repo) -> list[Any]:
-    return [out for out in repo.index.outs if out.hash_info and out.hash_info.value and out.protocol == "local"]
+    """The outputs of stages; files that are tracked by themselves may be ahead of what DVC knows."""
+    outs = [out for out in repo.index.outs if out.stage.cmd]
+    return [out for out in outs if out.hash_info and out.hash_info.value and out.protocol == "local"]
 
 
 def _space(repo: Repo) -> Iterator[Finding]:

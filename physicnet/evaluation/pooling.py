@@ -18,11 +18,14 @@ def per_origin(sums: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([sums, _scores(sums, ["origin", "variable", "lead"])], axis=1)
 
 
-def pooled(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
-    """Return the scores over all origins with the interval of the skill, a row per model, variable and lead."""
+def pooled(sums: pd.DataFrame, config: EvaluateConfig, *, block: int | None = None) -> pd.DataFrame:
+    """Return the scores over all origins with the interval of the skill, a row per model, variable and lead.
+
+    The intervals draw `block` neighbouring origins together; None: as many as `block_length` says.
+    """
     total = sums.drop(columns=["origin", "time"]).groupby(["model", *LEAD], sort=False).sum().reset_index()
     scores = pd.concat([total[["model", *LEAD]], _scores(total, ["variable", "lead"])], axis=1)
-    return scores.merge(_intervals(sums, config), on=["model", "variable", "lead"])
+    return scores.merge(_intervals(sums, config, block), on=["model", "variable", "lead"])
 
 
 def _scores(sums: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -50,7 +53,7 @@ def _event_scores(value: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"csi_{t}": score for t, score in csi.items()} | {f"fss_{t}": score for t, score in fss.items()}
 
 
-def _intervals(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
+def _intervals(sums: pd.DataFrame, config: EvaluateConfig, block: int | None) -> pd.DataFrame:
     tables = []
     for variable, rows in sums.groupby("variable", sort=False):
         errors = {
@@ -58,12 +61,12 @@ def _intervals(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
             for model, mine in rows.groupby("model", sort=False)
         }
         reference = errors[REFERENCE]
-        block = block_length(reference.index.to_numpy(), num_leads=reference.shape[1])
+        together = block or block_length(reference.index.to_numpy(), num_leads=reference.shape[1])
         for model, error in errors.items():
             low, high = metrics.bootstrap_skill(
                 error.to_numpy(),
                 reference.to_numpy(),
-                block=block,
+                block=together,
                 samples=config.bootstrap_samples,
                 seed=config.seed,
             )

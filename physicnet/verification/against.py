@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from physicnet.clock import from_milliseconds
 from physicnet.config import ClipConfig, Params
@@ -14,11 +17,19 @@ from physicnet.verification.reference import Reference
 from physicnet.verification.scores import on_the_beat
 
 
-def verify(forecasts: Path, observations: Path, results: Path, params: Params, root: Path) -> tuple[int, int]:
-    """Score forecasts against observations, write tables and figures; return how many were, and of how many.
+class Verified(NamedTuple):
+    """How many forecasts were scored, of how many, and how many of them start within what their model learned from."""
 
-    Those are scored from the times that all models forecast from, and at the leads that all have. The others are those
-    whose last lead has not been observed yet.
+    scored: int
+    num: int
+    learned: int
+
+
+def verify(forecasts: Path, observations: Path, results: Path, params: Params, root: Path) -> Verified:
+    """Score forecasts against observations, write tables and figures.
+
+    Those are scored from the times that all models forecast from, and at the leads that all have, which the
+    observations hold as a whole, frames before and after. All of it is read at once.
 
     Args:
         forecasts: a folder of forecasts of one model, one of folders of several models, or a file.
@@ -30,6 +41,7 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
     Raises:
         DataError: if there is no forecast, none can be scored, or one is not as it must be; see `Filed`.
     """
+    refuse_to_replace(results)
     models, reference = found(forecasts), Reference.of(root, params)
     _refuse_names_of_baselines(models, reference)
     shared = sorted(set.intersection(*(set(model.files) for model in models)))
@@ -63,7 +75,23 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
         metrics=results.with_suffix(".json"),
         results=results,
     )
-    return len(origins), len(shared)
+    return Verified(len(origins), len(shared), sum(_is_learned(models, origin) for origin in origins))
+
+
+def _is_learned(models: Sequence[Filed], origin: np.datetime64) -> bool:
+    """Whether one of the models learned from what came after that time."""
+    ends = [model.files[origin].learned_until for model in models]
+    return any(end and np.datetime64(end) >= origin for end in ends)
+
+
+def refuse_to_replace(results: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        DataError: if the folder exists and holds something.
+    """
+    if results.exists() and (not results.is_dir() or any(results.iterdir())):
+        raise DataError(f"{results} exists, and would be replaced; remove it, or name another folder (--results)")
 
 
 def found(path: Path) -> list[Filed]:

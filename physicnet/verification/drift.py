@@ -38,8 +38,9 @@ class Reader(Protocol):
 class Profile:
     """What observations are like.
 
-    By variable: the `bounds` of its values, the share of values `beyond` these, the share of cells `missing`. `codes`
-    are counts of coarse cells, by code. `first` and `last` are the times of the frames that were looked at.
+    By variable: the `bounds` of its values, the share of values `beyond` these, the share of cells `missing`. `refused`
+    is the share of frames that the model does not take, `codes` are counts of coarse cells, by code. `first` and `last`
+    are the times of the frames that were looked at.
     """
 
     frames: int
@@ -48,6 +49,7 @@ class Profile:
     bounds: dict[str, tuple[float, float]]
     beyond: dict[str, float]
     missing: dict[str, float]
+    refused: float
     codes: dict[int, int]
 
     @property
@@ -92,9 +94,8 @@ def spread(times: Sequence[Any] | np.ndarray) -> list[Any]:
     return [times[index] for index in chosen]
 
 
-def training_clips(training: TrainingPart) -> Iterator[Field]:
-    """Give frames of the training part, each with those before it that a forecast starts from."""
-    frames_in = training.clip.frames_in
+def training_clips(training: TrainingPart, frames_in: int) -> Iterator[Field]:
+    """Give frames of the training part, each at the end of as many as a forecast starts from."""
     lasts = [last for start, stop in training.segments for last in range(start + frames_in - 1, stop)]
     for last in spread(lasts):
         yield Field(training.record.isel(last + 1 - frames_in, last + 1).dataset.compute())
@@ -108,13 +109,17 @@ def profile(model: Reader, clips: Iterable[Field], bounds: Bounds | None = None)
     Raises:
         DataError: if there is no clip, or one of the variables was not observed in any.
     """
-    times, frames = [], []
+    times, frames, refused = [], [], 0
     codes: dict[int, int] = {}
     for clip in clips:
         times.append(clip.times[-1])
         frames.append(clip.frames(clip.shape[0] - 1, clip.shape[0])[0])
-        if np.isfinite(frames[-1]).any():  # else the model says nothing of it
+        if not np.isfinite(frames[-1]).any():  # the model says nothing of it
+            continue
+        try:
             _count(codes, model.explain(clip, 1)["codes"], frames[-1][0])
+        except DataError:  # values that its transforms do not take
+            refused += 1
     if not times:
         raise DataError("there is no frame of which a profile could be made; look at a longer time")
     values = dict(zip(clip.variables, np.stack(frames, axis=1), strict=True))
@@ -126,6 +131,7 @@ def profile(model: Reader, clips: Iterable[Field], bounds: Bounds | None = None)
         dict(within),
         {name: _beyond(each, *within[name]) for name, each in values.items()},
         {name: float(np.isnan(each).mean()) for name, each in values.items()},
+        refused / len(times),
         codes,
     )
 
@@ -162,6 +168,8 @@ def compare(training: Profile, now: Profile, config: DriftConfig) -> list[Findin
         findings.append(
             Finding(f"share of cells without {name}", training.missing[name], missing, change, config.missing)
         )
+    what = "share of frames with values that the model does not take"
+    findings.append(Finding(what, training.refused, now.refused, now.refused, 0.0))
     if now.codes:
         what = "perplexity of the codes; share of cells that would need another"
         moved = distance(training.codes, now.codes)

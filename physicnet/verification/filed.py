@@ -3,7 +3,7 @@
 The files are those of `physicnet forecast`, or anybody's of the same layout (docs/data-formats.md).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,21 +12,22 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from physicnet.clock import format_time
+from physicnet.clock import canonical, format_time
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
 from physicnet.forecasting import cf
 
-MODEL = "physicnet_model_sha256"  # the attribute of a file that tells who made it
+MODEL, LEARNED = "physicnet_model_sha256", "physicnet_data_end"  # attributes of a file: who made it, and from what
 NEAR = 0.01  # of a cell: coordinates that differ by less are the same
 
 
 class Entry(NamedTuple):
-    """A file, the number of its leads, and the SHA-256 of the model that made it, empty if it does not tell."""
+    """A file, the number of its leads, the SHA-256 of its model and until when that learned, empty if not told."""
 
     path: Path
     num_leads: int
     checkpoint: str
+    learned_until: str
 
 
 @dataclass(eq=False)
@@ -47,7 +48,8 @@ class Filed:
         for path in paths:
             with cf.opened(path) as told:
                 origin = cf.origin(told)
-                entry = Entry(path, told.sizes["time"], str(told.attrs.get(MODEL, "")))
+                num_leads = int((canonical(told["time"].values) > origin).sum())
+                entry = Entry(path, num_leads, str(told.attrs.get(MODEL, "")), str(told.attrs.get(LEARNED, "")))
             if origin in files:
                 raise DataError(
                     f"{files[origin].path} and {path} are both forecasts from {format_time(origin)}; keep those of one "
@@ -72,20 +74,21 @@ class Filed:
             raise DataError(f"there is no forecast of {self.name} from {format_time(origin)}; verify from other times")
         path = self.files[origin].path
         forecast = cf.read(path)
-        _check_times(path, forecast, past.times_after(num_leads))
-        forecast = _on_the_grid_of(path, forecast.isel(time=slice(num_leads)), past)
+        forecast = _on_the_grid_of(path, _at(path, forecast, past.times_after(num_leads)), past)
         frames = [_values(path, forecast, name, past.units[name]) for name in past.variables]
         return np.stack(frames, axis=1).astype(np.float32, copy=False)
 
 
-def _check_times(path: Path, forecast: xr.Dataset, times: Sequence[np.datetime64] | np.ndarray) -> None:
-    told = forecast["time"].values[: len(times)]
-    if len(told) < len(times) or (told != times).any():
-        missing = sorted(set(times) - set(told))
+def _at(path: Path, forecast: xr.Dataset, times: np.ndarray) -> xr.Dataset:
+    """Take the times that were asked for out of a forecast, after checking that they are there."""
+    told = canonical(forecast["time"].values)
+    missing = [time for time in times if time not in told]
+    if missing:
         raise DataError(
             f"{path} does not forecast {format_time(missing[0])}, one of {len(times)} times up to "
             f"{format_time(times[-1])} that were asked for; verify fewer leads, or forecasts of this time step"
         )
+    return forecast.assign_coords(time=told).sel(time=times)
 
 
 def _on_the_grid_of(path: Path, forecast: xr.Dataset, past: Field) -> xr.Dataset:
@@ -119,6 +122,8 @@ def _values(path: Path, forecast: xr.Dataset, name: str, units: str) -> Float32[
     if name not in forecast:
         raise DataError(f"{path} has no variable {name}, only {', '.join(map(str, forecast.data_vars))}; rename it")
     array = forecast[name]
+    if array.ndim != 3:
+        raise DataError(f"{path}: variable {name} has the dimensions {array.dims}; give one value for a time and cell")
     told, asked = understood(array.attrs.get("units")), understood(units)
     if told is None or asked is None or not told.is_convertible(asked):
         raise DataError(

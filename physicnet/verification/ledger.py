@@ -79,8 +79,9 @@ def _sums(rows: pd.DataFrame) -> list[str]:
 def weekly(table: pd.DataFrame, weeks: int, config: EvaluateConfig) -> pd.DataFrame:
     """Return the scores of the last weeks, a row per week, model, variable and lead, the newest week first.
 
-    `week` is its Monday, `forecasts` how many were scored in it. The intervals of the skill draw days. An empty table
-    comes back as it is.
+    `week` is its Monday, `forecasts` how many were scored in it. The intervals of the skill draw days. A baseline that
+    was not scored on all days of a week, for it was added meanwhile, is left out of it. An empty table comes back as it
+    is.
     """
     if table.empty:
         return table
@@ -93,6 +94,13 @@ def weekly(table: pd.DataFrame, weeks: int, config: EvaluateConfig) -> pd.DataFr
         origin = (rows["day"] - rows["day"].min()).dt.days
         sums = rows.drop(columns=["day", "checkpoint", *SPAN]).assign(origin=origin, time=rows["day"])
         daily = sums.groupby(["model", "origin", "time", *pooling.LEAD], sort=False).sum().reset_index()
+        daily = _on_all_days(daily)
         most = rows[rows["model"] == pooling.REFERENCE].groupby(pooling.LEAD)["forecasts"].sum().max()
-        scored.append(pooling.pooled(daily, config).assign(week=week, forecasts=most))
+        scored.append(pooling.pooled(daily, config, block=1).assign(week=week, forecasts=most))
     return pd.concat(scored, ignore_index=True)
+
+
+def _on_all_days(daily: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the models that have not as many rows as persistence."""
+    rows = daily.groupby("model")["origin"].size()
+    return daily[daily["model"].isin(rows[rows == rows[pooling.REFERENCE]].index)]

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from physicnet.clock import format_time
 from physicnet.config import Params
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import data_ranges
@@ -24,6 +27,11 @@ class Reference:
     training: TrainingPart
     normalizer: Normalizer
     baselines: tuple[Forecaster, ...]
+
+    @property
+    def step(self) -> np.timedelta64:
+        """The time step of the record."""
+        return self.training.record.step
 
     @property
     def ranges(self) -> Mapping[str, float]:
@@ -51,7 +59,19 @@ class Reference:
                 "the command in the folder of dvc.yaml, after dvc repro"
             )
         normalizer = Normalizer.load(paths["statistics"], paths["maps"])
-        splits = json.loads(paths["statistics"].read_text(encoding="utf-8"))["splits"]
-        training = TrainingPart(Field.open(paths["fields"]), splits["train"], params.clip)
+        told = json.loads(paths["statistics"].read_text(encoding="utf-8"))
+        training = TrainingPart(Field.open(paths["fields"]), told["splits"]["train"], params.clip)
+        _check_times(training, told["span"])
         baselines = build_baselines(params.evaluate.baselines, training, normalizer)
         return cls(training, normalizer, tuple(baselines))
+
+
+def _check_times(training: TrainingPart, span: Mapping[str, str]) -> None:
+    """Check that the frames of the training part are still those of when the record was split."""
+    times = training.record.times
+    ends = [format_time(times[frame]) for frame in (training.segments[0][0], training.segments[-1][1] - 1)]
+    if ends != [span["start"], span["end"]]:
+        raise DataError(
+            f"the record has changed within its training part since it was split: that reached from {span['start']} to "
+            f"{span['end']}, its frames are now of {ends[0]} to {ends[1]}; dvc repro splits it anew"
+        )

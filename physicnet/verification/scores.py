@@ -1,7 +1,8 @@
 """Scores forecasts that lie in files, by the one path that all forecasts go."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import groupby, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -18,37 +19,42 @@ from physicnet.verification.reference import Reference
 Observe = Callable[[np.datetime64, np.datetime64], Field]  # what was observed from one time to another, both included
 
 
+@dataclass(frozen=True)
+class Scored:
+    """How many forecasts were scored, and which could not be, and why."""
+
+    num: int
+    refused: dict[str, str]
+
+
 def add_due(
     table: Path, forecasts: Filed, observe: Observe, newest: np.datetime64, reference: Reference, params: Params
-) -> int:
-    """Score the forecasts whose last lead has been observed, which a table does not know; return how many.
+) -> Scored:
+    """Score the forecasts that a table does not know, in their order, up to the first whose last lead is to come.
 
     The table is written after each day's. Forecasts from before the latest that it knows came after their time: they
-    are no forecasts any more, and are left out.
-
-    Raises:
-        DataError: see `score`.
+    are no forecasts any more, and are left out. One that cannot be scored keeps no other from it.
     """
-    known = ledger.read(table)
-    after, step, num = ledger.last_origin(known), reference.training.record.step, 0
-    for origins in by_day(due(forecasts, after=after, step=step, until=newest)):
-        sums = score(forecasts, origins, observe, reference, params)
-        more = ledger.by_day(sums, [forecasts.files[origin].checkpoint for origin in origins])
-        known = ledger.with_more(known, more)
-        ledger.write(table, known)
-        num += len(origins)
-    return num
+    known, num, refused = ledger.read(table), 0, dict[str, str]()
+    waiting = due(forecasts, after=ledger.last_origin(known), step=reference.step, until=newest)
+    for origins in by_day(waiting):
+        sums, reasons = score(forecasts, origins, observe, reference, params)
+        refused |= {format_time(origin): reason for origin, reason in reasons.items()}
+        scored = [origin for origin in origins if origin not in reasons]
+        if scored:
+            more = ledger.by_day(sums, [forecasts.files[origin].checkpoint for origin in scored])
+            known = ledger.with_more(known, more)
+            ledger.write(table, known)
+            num += len(scored)
+    return Scored(num, refused)
 
 
 def due(
     forecasts: Filed, *, after: np.datetime64 | None, step: np.timedelta64, until: np.datetime64
 ) -> list[np.datetime64]:
-    """Return the origins after a time, the last lead of which has been observed by another."""
-    return [
-        origin
-        for origin in forecasts.origins
-        if (after is None or origin > after) and origin + forecasts.files[origin].num_leads * step <= until
-    ]
+    """Return the origins after a time, in order, up to the first whose last lead has not been observed by another."""
+    later = [origin for origin in forecasts.origins if after is None or origin > after]
+    return list(takewhile(lambda origin: origin + forecasts.files[origin].num_leads * step <= until, later))
 
 
 def by_day(origins: Sequence[np.datetime64]) -> Iterator[list[np.datetime64]]:
@@ -59,24 +65,27 @@ def by_day(origins: Sequence[np.datetime64]) -> Iterator[list[np.datetime64]]:
 
 def score(
     forecasts: Filed, origins: Sequence[np.datetime64], observe: Observe, reference: Reference, params: Params
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[np.datetime64, str]]:
     """Return the sums of the forecasts from some origins, in order, and of the baselines from the same.
 
-    See `Scoreboard.sums`. Frames that were not observed are not scored.
-
-    Raises:
-        DataError: if a forecast cannot be scored; see `Filed.forecast` and `forecast_case`.
+    See `Scoreboard.sums`. Frames that were not observed are not scored. The second result says of the origins that
+    could not be scored why.
     """
-    step, frames_in = reference.training.record.step, params.clip.frames_in
+    step, frames_in = reference.step, params.clip.frames_in
     longest = max(forecasts.files[origin].num_leads for origin in origins)
     first, last = origins[0] - (frames_in - 1) * step, origins[-1] + longest * step
     record = on_the_beat(observe(first, last), first, last, step)
-    scoreboard = Scoreboard(params.evaluate, reference.ranges)
+    scoreboard, refused = Scoreboard(params.evaluate, reference.ranges), dict[np.datetime64, str]()
     for origin in origins:
         clip = ClipConfig(frames_in=frames_in, frames_out=forecasts.files[origin].num_leads)
         start = int((origin - first) / step) + 1 - frames_in
-        scoreboard.add(forecast_case([forecasts, *reference.baselines], record, start, clip))
-    return scoreboard.sums()
+        try:
+            case = forecast_case([forecasts, *reference.baselines], record, start, clip)
+        except DataError as error:
+            refused[origin] = str(error)
+        else:
+            scoreboard.add(case)
+    return scoreboard.sums() if len(refused) < len(origins) else pd.DataFrame(), refused
 
 
 def on_the_beat(record: Field, first: np.datetime64, last: np.datetime64, step: np.timedelta64) -> Field:

@@ -1,13 +1,16 @@
 """The flows that forecast and verify, by a model that was never trained, as small as one can be."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -22,6 +25,8 @@ from flows import champion
 from flows import forecast as forecasting
 from flows import verify as verification
 from flows.events import DRIFTED
+from flows.observations import archive
+from physicnet.config import IngestConfig, load_params
 from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 from physicnet.fields import Field
 from physicnet.forecasting import cf
@@ -30,7 +35,8 @@ from physicnet.verification import ledger
 
 ROOT = Path(__file__).parents[2]
 FIELD = advected_field(16, 23, 29, flow=Uniform(1.0, 0.5))
-INGEST = "true --raw data/raw --resume .physicnet/ingest"
+INGEST = "true --raw data/raw --catalogue data/catalogue --resume .physicnet/ingest"
+SPAN = {"start": "2020-01-01T00:00:00", "end": "2020-01-01T00:25:00"}
 EVALUATE = "true --fields fields.zarr --statistics statistics.json --maps maps.safetensors"
 FORECASTS = Path("data/forecasts")
 
@@ -53,11 +59,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     FIELD.isel(0, 6).save(tmp_path / "fields.zarr")
     save_file(NORMALIZER.maps(), tmp_path / "maps.safetensors")
     (tmp_path / "statistics.json").write_text(
-        json.dumps({"splits": {"train": [[0, 6]]}, "variables": NORMALIZER.to_dict()})
+        json.dumps({"splits": {"train": [[0, 6]]}, "variables": NORMALIZER.to_dict(), "span": SPAN})
     )
     observe(0, 10)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
-    checkpoint = save(tmp_path / "champion.safetensors", FIELD)
+    checkpoint = save(tmp_path / "champion.safetensors", FIELD, IngestConfig.model_validate(params["ingest"]))
     for module in (forecasting, verification):
         monkeypatch.setattr(module, "champion_at_hand", lambda: checkpoint)
     return tmp_path
@@ -107,6 +113,50 @@ def test_frames_that_do_not_follow_each_other_allow_no_forecast_and_the_state_na
     assert state.name == "Skipped"
     assert "not there: rate at 2020-01-01T00:50:00" in str(state.message)
     assert not FORECASTS.exists()
+
+
+@pytest.mark.usefixtures("_server", "project")
+def test_observations_that_are_read_by_other_rules_than_in_training_are_no_input() -> None:
+    change("ingest", max_invalid=0.5)
+    state = forecast()
+    assert state.is_failed()
+    assert "other rules (ingest.max_invalid: 0.05 there, 0.5 here)" in str(state.message)
+
+
+@pytest.mark.usefixtures("_server", "project")
+def test_a_file_that_cannot_be_used_fails_and_a_frame_in_which_nothing_was_observed_is_skipped() -> None:
+    nothing = FIELD.isel(10, 11).dataset.map(lambda values: values.where(False), keep_attrs=True)
+    write_netcdf(Field(nothing), Path("data/raw/10.nc"))
+    state = forecast()
+    assert state.name == "Skipped"
+    assert "nothing was observed at 2020-01-01 00:50" in str(state.message)
+    Path("data/raw/11.nc").write_text("no NetCDF")
+    assert forecast().is_failed()
+
+
+@pytest.mark.usefixtures("_server", "project")
+def test_a_table_that_is_lost_is_not_begun_anew() -> None:
+    assert forecast().name == "Forecast"
+    observe(10, 12)
+    assert verify().name == "Verified"
+    Path("reports/verification.csv").unlink()
+    state = verify()
+    assert state.is_failed()
+    assert "Bring it back: dvc checkout reports/verification.csv.dvc" in str(state.message)
+
+
+@pytest.mark.usefixtures("_server", "project")
+def test_files_that_ended_before_are_not_opened_unless_they_were_written_to() -> None:
+    observe(10, 12)
+    Path("data/catalogue").mkdir()
+    rows = [("00.nc", "2020-01-01T00:45:00"), ("10.nc", "2020-01-01T00:55:00")]
+    pd.DataFrame(rows, columns=["path", "last"]).to_csv("data/catalogue/files.csv", index=False)
+    params = load_params(Path("params.yaml"))
+    since = FIELD.times[10]
+    assert [survey.source.name for survey in archive(params, since).surveys] == ["10.nc"]
+    later = Path("data/catalogue/files.csv").stat().st_mtime + 1
+    os.utime("data/raw/00.nc", (later, later))
+    assert len(archive(params, since).surveys) == 2
 
 
 @pytest.mark.usefixtures("_server", "project")
@@ -161,15 +211,19 @@ def test_drift_is_a_state_and_asks_for_a_retrain(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("_server", "project")
-def test_forecasts_that_were_made_long_before_the_newest_are_removed() -> None:
-    assert forecast().name == "Forecast"
-    observe(10, 16)
-    assert forecast().name == "Forecast"
+def test_forecasts_that_were_scored_and_made_long_before_the_latest_of_these_are_removed() -> None:
+    FORECASTS.mkdir(parents=True)
+    (FORECASTS / "mine.nc").write_text("not of the service")
+    assert forecast().name == "Forecast"  # 00:45
+    change("forecast", keep_days=0.003)  # four minutes
     verify()
-    assert len(list(FORECASTS.iterdir())) == 2
-    change("forecast", keep_days=0.01)  # 14 minutes
+    observe(10, 11)
+    assert forecast().name == "Forecast"  # 00:50
     verify()
-    assert [path.name for path in FORECASTS.iterdir()] == ["2020-01-01T011500Z.nc"]
+    assert len(list(FORECASTS.iterdir())) == 3  # nothing was scored yet
+    observe(11, 16)
+    verify()
+    assert sorted(path.name for path in FORECASTS.iterdir()) == ["2020-01-01T005000Z.nc", "mine.nc"]
 
 
 @pytest.mark.usefixtures("_server", "project")
@@ -189,16 +243,13 @@ class Registry:
     def champion_sha256(self, _: object) -> str | None:
         if self.error is not None:
             raise self.error
-        return None if self.content is None else champion.content_hash(self.write(Path("told")))
+        return None if self.content is None else sha256(self.content.encode()).hexdigest()
 
     def copy_champion(self, _: object, target: Path) -> None:
         self.copies += 1
-        self.write(target)
-
-    def write(self, path: Path) -> Path:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(str(self.content))
-        return path
+        if self.content == "lost":
+            raise HistoryError("the checkpoint is another one than was registered")
+        target.write_text(str(self.content))
 
 
 def at_hand(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> str | None:
@@ -238,6 +289,8 @@ def test_the_champion_is_fetched_when_it_is_another_and_stays_when_the_registry_
     assert at_hand(Registry(None, ConnectionError("nobody there")), monkeypatch) == "second"
     assert champion_log.warnings == ["the registry does not answer, the champion of before forecasts: nobody there"]
     assert at_hand(Registry(None), monkeypatch) is None
+    with pytest.raises(HistoryError, match="another one than was registered"):
+        at_hand(Registry("lost"), monkeypatch)
 
 
 def test_without_a_champion_of_before_a_registry_that_does_not_answer_is_an_error(

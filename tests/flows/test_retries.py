@@ -10,6 +10,8 @@ import yaml
 from prefect import Flow, Task, flow
 
 from flows import backfill, collect, pipeline, retrain
+from flows import forecast as forecasting
+from flows import verify as verification
 from flows.pipeline import StageFailedError
 from flows.process import ProcessGroups
 
@@ -17,13 +19,13 @@ SERVED = {"push"}  # tasks that send something to a server, and do nothing else
 
 
 def test_what_may_fail_for_bad_data_is_not_tried_again() -> None:
-    modules = (backfill, collect, pipeline, retrain)
+    modules = (backfill, collect, forecasting, pipeline, retrain, verification)
     known = [value for module in modules for _, value in inspect.getmembers(module)]
     tasks = {each.name: each.retries for each in known if isinstance(each, Task)}
-    assert {"run_stage", "fetch", "push", "judge"} <= tasks.keys()
+    assert {"run_stage", "fetch", "push", "judge", "make", "score"} <= tasks.keys()
     assert {name for name, retries in tasks.items() if retries} == SERVED
     flows = {each.name: each.retries for each in known if isinstance(each, Flow)}
-    assert {"physicnet", "retrain", "collect", "backfill"} <= flows.keys()
+    assert {"physicnet", "retrain", "collect", "forecast", "verify", "backfill"} <= flows.keys()
     assert not any(flows.values())
 
 

@@ -6,13 +6,13 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
-from verification.filings import CLIP, EVALUATE, file, record, reference
+from verification.filings import CLIP, EVALUATE, SPAN, file, record, reference
 
 from physicnet import cli
 from physicnet.config import Params, load_params
 from physicnet.data.synthetic import write_netcdf
 from physicnet.fields import DataError
-from physicnet.verification.against import verify
+from physicnet.verification.against import Verified, verify
 
 FIELD = record()
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Path:
     normalizer = reference(FIELD).normalizer
     FIELD.save(tmp_path / "fields.zarr")
     save_file(normalizer.maps(), tmp_path / "maps.safetensors")
-    content = {"splits": {"train": [[0, 6]]}, "variables": normalizer.to_dict()}
+    content = {"splits": {"train": [[0, 6]]}, "variables": normalizer.to_dict(), "span": SPAN}
     (tmp_path / "statistics.json").write_text(json.dumps(content))
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": {"cmd": COMMAND}}}))
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -45,7 +45,7 @@ def parameters(project: Path) -> Params:
     return load_params(project / "params.yaml")
 
 
-def run(project: Path, forecasts: str = "forecasts") -> tuple[int, int]:
+def run(project: Path, forecasts: str = "forecasts") -> Verified:
     return verify(project / forecasts, project / "observed", project / "results", parameters(project), project)
 
 
@@ -54,7 +54,7 @@ def test_models_are_scored_beside_each_other_and_the_baselines_on_the_forecasts_
         file(project / "forecasts", FIELD, origin, too_much=0.5, leads=min(3, 19 - origin))
     for origin in (9, 10, 18):
         file(project / "forecasts" / "theirs", FIELD, origin, too_much=1.0, leads=min(3, 19 - origin))
-    assert run(project) == (2, 2)
+    assert run(project) == (2, 2, 0)
     scores = pd.read_csv(project / "results" / "scores.csv")
     errors = scores.groupby("model", sort=False)["rmse"].first()
     assert errors.index.tolist() == ["forecasts", "theirs", "persistence", "climatology"]
@@ -70,7 +70,7 @@ def test_forecasts_that_are_not_observed_to_their_end_wait(project: Path) -> Non
         file(project / "forecasts", FIELD, origin)
     write_netcdf(FIELD.isel(0, 14), project / "observed" / "record.nc")
     (project / "forecasts" / "theirs").rmdir()
-    assert run(project) == (1, 2)
+    assert run(project) == (1, 2, 0)
 
 
 def test_the_command_prints_the_table(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +91,27 @@ def test_what_cannot_be_scored_is_refused(project: Path) -> None:
         run(project)
     file(project / "forecasts" / "theirs", FIELD, 15)
     with pytest.raises(DataError, match="there is no time from which all of forecasts, theirs forecast"):
+        run(project)
+
+
+def test_nothing_is_replaced(project: Path) -> None:
+    file(project / "forecasts", FIELD, 8)
+    (project / "results").mkdir()
+    (project / "results" / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match="results exists, and would be replaced"):
+        run(project)
+    assert [path.name for path in (project / "results").iterdir()] == ["thesis.txt"]
+
+
+def test_forecasts_from_times_that_their_model_learned_from_are_counted(project: Path) -> None:
+    path = file(project / "forecasts", FIELD, 8, learned_until="2020-01-01T00:40:00")
+    assert run(project, str(path)) == (1, 1, 1)
+
+
+def test_a_record_that_changed_since_it_was_split_is_refused(project: Path) -> None:
+    file(project / "forecasts", FIELD, 8)
+    FIELD.isel(1, 20).save(project / "fields.zarr")
+    with pytest.raises(DataError, match="has changed within its training part since it was split: that reached from"):
         run(project)
 
 

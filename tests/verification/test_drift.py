@@ -27,7 +27,7 @@ class Thresholds:
 
 def profiled(field: Field) -> list[drift.Finding]:
     model = Thresholds()
-    training = drift.profile(model, drift.training_clips(TRAINING))
+    training = drift.profile(model, drift.training_clips(TRAINING, CLIP.frames_in))
     clips = (field.isel(start, start + 2) for start in range(8))
     return drift.compare(training, drift.profile(model, clips, training.bounds), CONFIG)
 
@@ -37,7 +37,7 @@ def flagged(field: Field) -> list[str]:
 
 
 def test_frames_of_the_training_part_alone_are_looked_at_each_with_what_a_forecast_starts_from() -> None:
-    clips = list(drift.training_clips(TRAINING))
+    clips = list(drift.training_clips(TRAINING, CLIP.frames_in))
     assert {clip.shape[0] for clip in clips} == {CLIP.frames_in}
     minutes = [int((clip.times[-1] - FIELD.times[0]) / np.timedelta64(5, "m")) for clip in clips]
     assert minutes == [*range(1, 10), *range(21, 30)]
@@ -70,6 +70,21 @@ def test_other_codes_are_flagged() -> None:
     assert flagged(Field(dry)) == ["perplexity of the codes; share of cells that would need another"]
 
 
+def test_frames_that_the_model_does_not_take_are_flagged() -> None:
+    class Strict(Thresholds):
+        def explain(self, past: Field, num_leads: int) -> dict[str, np.ndarray]:
+            if (past.frames(1, 2) < 0).any():
+                raise DataError("a value below zero")
+            return super().explain(past, num_leads)
+
+    negative = FIELD.dataset.copy(deep=True)
+    negative["rate"][3, 5, 5] = -1.0
+    training = drift.profile(Strict(), drift.training_clips(TRAINING, CLIP.frames_in))
+    now = drift.profile(Strict(), (Field(negative).isel(start, start + 2) for start in range(8)), training.bounds)
+    (refused,) = [each for each in drift.compare(training, now, CONFIG) if "does not take" in each.what]
+    assert (refused.training, refused.now, refused.is_flagged) == (0.0, 0.125, True)
+
+
 def test_the_distance_is_what_has_to_move() -> None:
     assert drift.distance({0: 10, 1: 30}, {0: 1, 1: 3}) == 0.0
     assert drift.distance({0: 1}, {1: 5}) == 1.0
@@ -77,13 +92,13 @@ def test_the_distance_is_what_has_to_move() -> None:
 
 
 def test_the_perplexity_is_the_number_of_codes_where_all_are_equally_common() -> None:
-    made = drift.profile(Thresholds(), drift.training_clips(TRAINING))
+    made = drift.profile(Thresholds(), drift.training_clips(TRAINING, CLIP.frames_in))
     even = drift.Profile(**(made.to_dict() | {"codes": {3: 5, 4: 5, 9: 5, 11: 0}}))
     assert even.perplexity == pytest.approx(3.0)
 
 
 def test_a_profile_survives_json() -> None:
-    made = drift.profile(Thresholds(), drift.training_clips(TRAINING))
+    made = drift.profile(Thresholds(), drift.training_clips(TRAINING, CLIP.frames_in))
     assert drift.Profile.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 

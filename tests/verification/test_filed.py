@@ -31,6 +31,15 @@ def test_rows_that_run_the_other_way_and_other_units_are_brought_to_those_of_the
     np.testing.assert_allclose(filed(tmp_path / "turned.nc").forecast(PAST, 3), FIELD.frames(6, 9), rtol=1e-5)
 
 
+def test_a_lead_of_zero_is_no_lead(tmp_path: Path) -> None:
+    words = {"standard_name": "forecast_reference_time"}
+    dataset = told(FIELD, 4, leads=4).assign_coords(forecast_reference_time=((), FIELD.times[5], words))
+    cf.write(tmp_path / "with_now.nc", dataset)
+    forecasts = filed(tmp_path / "with_now.nc")
+    assert forecasts.files[FIELD.times[5]].num_leads == 3
+    np.testing.assert_allclose(forecasts.forecast(PAST, 3), FIELD.frames(6, 9))
+
+
 def test_two_forecasts_from_one_time_are_not_of_one_model(tmp_path: Path) -> None:
     paths = [file(tmp_path, FIELD, 5), tmp_path / "again.nc"]
     paths[1].write_bytes(paths[0].read_bytes())
@@ -46,6 +55,7 @@ def test_two_forecasts_from_one_time_are_not_of_one_model(tmp_path: Path) -> Non
         (lambda forecast: forecast.assign_coords(x=forecast["x"] + 250.0), "x runs from 250 to 13250, in the observ"),
         (lambda forecast: forecast.rename(rate="rain"), "has no variable rate, only rain"),
         (lambda forecast: forecast.assign(rate=forecast["rate"].assign_attrs(units="K")), "has units 'K'"),
+        (lambda forecast: forecast.expand_dims(member=2), "rate has the dimensions"),
     ],
 )
 def test_what_does_not_fit_the_observations_is_refused(change, message: str, tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_weeks_begin_on_monday_and_pool_their_days() -> None:
     assert set(ledger.weekly(table, 1, EVALUATE)["week"].dt.day) == {23}
 
 
+def test_a_baseline_that_was_added_within_a_week_is_left_out_of_it() -> None:
+    table = ledger.with_more(
+        of_days("2026-11-23", "2026-11-24", squared_error=1.0),
+        rows("2026-11-24", squared_error=2.0, model="advection"),
+    )
+    assert set(ledger.weekly(table, 1, EVALUATE)["model"]) == {"physicnet", "persistence"}
+
+
 def test_a_promotion_within_a_day_keeps_the_models_apart_and_the_day_whole() -> None:
     table = ledger.with_more(
         rows("2026-11-23", squared_error=1.0), rows("2026-11-23", squared_error=3.0, checkpoint="b")

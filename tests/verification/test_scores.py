@@ -9,7 +9,7 @@ from physicnet.config import Params, load_params
 from physicnet.fields import DataError, Field
 from physicnet.verification import ledger
 from physicnet.verification.filed import Filed
-from physicnet.verification.scores import add_due, due, on_the_beat, score
+from physicnet.verification.scores import Scored, add_due, due, on_the_beat, score
 
 FIELD = record(600)  # two days and two hours
 STEP = np.timedelta64(5, "m")
@@ -30,6 +30,10 @@ def forecasts(folder: Path, *origins: int, too_much: float = 0.5, leads: int = 3
 
 
 def add(folder: Path, filed: Filed, newest: int) -> int:
+    return added(folder, filed, newest).num
+
+
+def added(folder: Path, filed: Filed, newest: int) -> Scored:
     return add_due(folder / "table.csv", filed, observe, FIELD.times[newest], REFERENCE, PARAMS)
 
 
@@ -59,6 +63,24 @@ def test_forecasts_are_scored_beside_the_baselines_once(tmp_path: Path) -> None:
     assert persistence["squared_error"] == pytest.approx(np.square(moved).sum(), rel=1e-5)
 
 
+def test_one_that_cannot_be_scored_is_named_and_keeps_no_other_from_it(tmp_path: Path) -> None:
+    forecasts(tmp_path, 10, 12)
+    file(tmp_path, Field(FIELD.dataset.isel(y=slice(5))), 11)
+    filed = Filed.of("physicnet", sorted(tmp_path.glob("*.nc")))
+    scored = added(tmp_path, filed, 599)
+    assert scored.num == 2
+    assert list(scored.refused) == ["2020-01-01T00:55:00"]
+    assert "the observations have 12 along y" in scored.refused["2020-01-01T00:55:00"]
+    assert add(tmp_path, filed, 599) == 0
+
+
+def test_a_longer_forecast_from_before_is_waited_for(tmp_path: Path) -> None:
+    file(tmp_path, FIELD, 11, leads=1)
+    filed = forecasts(tmp_path, 10)
+    assert add(tmp_path, filed, 12) == 0
+    assert add(tmp_path, filed, 13) == 2
+
+
 def test_what_comes_after_its_time_is_no_forecast(tmp_path: Path) -> None:
     assert add(tmp_path, forecasts(tmp_path, 20), 599) == 1
     assert add(tmp_path, forecasts(tmp_path, 10), 599) == 0
@@ -77,12 +99,12 @@ def test_frames_that_were_never_observed_are_not_scored(tmp_path: Path) -> None:
     def with_a_gap(first: np.datetime64, last: np.datetime64) -> Field:
         return Field(observe(first, last).dataset.drop_sel(time=FIELD.times[12]))
 
-    sums = score(forecasts(tmp_path, 10), [FIELD.times[10]], with_a_gap, REFERENCE, PARAMS)
+    sums, _ = score(forecasts(tmp_path, 10), [FIELD.times[10]], with_a_gap, REFERENCE, PARAMS)
     assert sums[sums["model"] == "physicnet"]["cells"].tolist() == [12 * 14, 0, 12 * 14]
 
 
 def test_a_forecast_of_other_leads_is_scored_at_its_own(tmp_path: Path) -> None:
-    sums = score(forecasts(tmp_path, 10, leads=2), [FIELD.times[10]], observe, REFERENCE, PARAMS)
+    sums, _ = score(forecasts(tmp_path, 10, leads=2), [FIELD.times[10]], observe, REFERENCE, PARAMS)
     assert sums[sums["model"] == "persistence"]["lead"].tolist() == [1, 2]
 
 
