@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -125,11 +126,12 @@ def test_observations_that_are_read_by_other_rules_than_in_training_are_no_input
 
 @pytest.mark.usefixtures("_server", "project")
 def test_a_file_that_cannot_be_used_fails_and_a_frame_in_which_nothing_was_observed_is_skipped() -> None:
-    nothing = FIELD.isel(10, 11).dataset.map(lambda values: values.where(False), keep_attrs=True)
-    write_netcdf(Field(nothing), Path("data/raw/10.nc"))
+    frames = FIELD.isel(10, 12).dataset.copy(deep=True)
+    frames["rate"][1] = np.nan
+    write_netcdf(Field(frames), Path("data/raw/10.nc"))
     state = forecast()
     assert state.name == "Skipped"
-    assert "nothing was observed at 2020-01-01 00:50" in str(state.message)
+    assert "nothing was observed at 2020-01-01 00:55" in str(state.message)
     Path("data/raw/11.nc").write_text("no NetCDF")
     assert forecast().is_failed()
 
