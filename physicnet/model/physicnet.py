@@ -201,6 +201,11 @@ class PhysicNet(nn.Module):
             alone=Alone(last, memory + source.value, within, flow, passing),
         )
 
+    def read(self, past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Quantized:
+        """The codes of the global view alone."""
+        present = observe(past, observed, moves=self.moves)
+        return self.quantize(self.global_level.encode(present), present)
+
     def look_closer(
         self,
         present: Present,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import MAPS, CheckpointError, load_checkpoint
@@ -103,19 +104,26 @@ class ModelForecaster:
             codes[tile.rows.start // GRID :, tile.cols.start // GRID :][: len(found), : found.shape[1]] = found
         return {"flow": flow.numpy(), "gate": gate.numpy(), "codes": codes.numpy()}
 
+    def read_codes(self, past: Field) -> Int[np.ndarray, "i j"]:
+        """The codes of `explain`, without a forecast; a frame is read as a whole, however large it is."""
+        standardised, observed = self._standardised(past)
+        with torch.no_grad():
+            found = self.net.read(standardised[None].to(self.device), observed[None].to(self.device))
+        return np.asarray(found.indices[0].cpu().numpy())
+
     def _predict(self, past: Field, num_leads: int) -> Iterator[tuple[Tile, Prediction]]:
         """Run the model, under overlapping local windows, tile by tile."""
+        standardised, observed = self._standardised(past)
+        return predict_by_tiles(
+            self.net, standardised, observed, num_leads, tile_cells=self.tile_cells, device=self.device
+        )
+
+    def _standardised(self, past: Field) -> tuple[Float[Tensor, "t c h w"], Float[Tensor, "t c h w"]]:
+        """The frames as networks see them, 0 where missing, and a mask of where they are not."""
         values = torch.from_numpy(self._read(past))
         observed = values.isfinite()
         standardised = torch.where(observed, self.normalizer.normalize(values, past.times[-len(values) :]), 0.0)
-        return predict_by_tiles(
-            self.net,
-            standardised,
-            observed.to(torch.float32),
-            num_leads,
-            tile_cells=self.tile_cells,
-            device=self.device,
-        )
+        return standardised, observed.to(torch.float32)
 
     def _read(self, past: Field) -> Float32[np.ndarray, "t c h w"]:
         have = past.shape[0]

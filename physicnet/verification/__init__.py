@@ -1,1 +1,0 @@
-"""Forecasts that were made, beside what was observed after them, and observations beside those of training."""

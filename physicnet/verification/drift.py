@@ -29,8 +29,8 @@ Bounds = Mapping[str, tuple[float, float]]
 class Reader(Protocol):
     """A model that tells which codes it reads."""
 
-    def explain(self, past: Field, num_leads: int) -> Mapping[str, np.ndarray]:
-        """Return `codes` (i j), one per coarse cell of the last frame, among others."""
+    def read_codes(self, past: Field) -> Int[np.ndarray, "i j"]:
+        """Return the codes, one per coarse cell of the last frame."""
         ...
 
 
@@ -117,7 +117,7 @@ def profile(model: Reader, clips: Iterable[Field], bounds: Bounds | None = None)
         if not np.isfinite(frames[-1]).any():  # the model says nothing of it
             continue
         try:
-            _count(codes, model.explain(clip, 1)["codes"], frames[-1][0])
+            _count(codes, model.read_codes(clip), frames[-1][0])
         except DataError:  # values that its transforms do not take
             refused += 1
     if not times:

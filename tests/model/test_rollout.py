@@ -80,6 +80,11 @@ def test_explain_shows_flow_gate_and_codes(checkpoint: Path) -> None:
     assert parts["codes"].shape == (5, 6)
 
 
+def test_codes_are_read_without_a_forecast(checkpoint: Path) -> None:
+    forecaster = ModelForecaster.load(checkpoint, MACHINE)
+    np.testing.assert_array_equal(forecaster.read_codes(observations()), forecaster.explain(observations())["codes"])
+
+
 def test_a_forecast_tells_how_many_cells_were_held_back(checkpoint: Path) -> None:
     forecaster = ModelForecaster.load(checkpoint, MACHINE)
     forecaster.forecast(observations(), 3)

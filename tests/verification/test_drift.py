@@ -18,11 +18,11 @@ TRAINING = TrainingPart(FIELD, [[0, 10], [20, 30]], CLIP)
 class Thresholds:
     """Reads the code 0 from coarse cells of little rain, and 1 from others."""
 
-    def explain(self, past: Field, num_leads: int) -> dict[str, np.ndarray]:
-        assert (past.shape[0], num_leads) == (CLIP.frames_in, 1)
+    def read_codes(self, past: Field) -> np.ndarray:
+        assert past.shape[0] == CLIP.frames_in
         last = past.frames(1, 2)[0, 0]
         blocks = np.nan_to_num(last).reshape(6, 4, 8, 4).mean(axis=(1, 3))
-        return {"codes": (blocks > 1.0).astype(int)}
+        return (blocks > 1.0).astype(int)
 
 
 def profiled(field: Field) -> list[drift.Finding]:
@@ -72,10 +72,10 @@ def test_other_codes_are_flagged() -> None:
 
 def test_frames_that_the_model_does_not_take_are_flagged() -> None:
     class Strict(Thresholds):
-        def explain(self, past: Field, num_leads: int) -> dict[str, np.ndarray]:
+        def read_codes(self, past: Field) -> np.ndarray:
             if (past.frames(1, 2) < 0).any():
                 raise DataError("a value below zero")
-            return super().explain(past, num_leads)
+            return super().read_codes(past)
 
     negative = FIELD.dataset.copy(deep=True)
     negative["rate"][3, 5, 5] = -1.0
