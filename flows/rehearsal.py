@@ -49,7 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "codebook": {"epochs": 1, "steps_per_epoch": 15},
     "train": {"epochs": 2, "steps_per_epoch": 10},
     "evaluate": {"bootstrap_samples": 200},
-    "retrain": {"minimum_new_frames": 12},
+    "retrain": {"minimum_new_frames": 20},
     "collect": {"settled": 1},
 }
 
