@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Lock, Timer
+from threading import Event, Lock, Thread, Timer
 from types import TracebackType
 
 import psutil
@@ -65,6 +65,8 @@ class ProcessGroups:
             end_group(process)
 
         clock = None if seconds is None else Timer(seconds, end_late)
+        # What a command leaves behind holds its output open, and would be waited for.
+        Thread(target=end_with, args=(process,), daemon=True).start()
         try:
             if clock is not None:
                 clock.start()
@@ -114,6 +116,12 @@ def end_group(process: subprocess.Popen[str]) -> None:
             os.killpg(process.pid, number)
         _wait_until(lambda: not _members(process.pid), seconds)
     process.wait()
+
+
+def end_with(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of a process, and end all others of its group then."""
+    process.wait()
+    end_group(process)
 
 
 def bind_to_parent(parent: int) -> None:

@@ -104,3 +104,12 @@ def test_a_command_whose_flow_is_gone_does_nothing() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "the flow ended before its command began" in done.stderr
+
+
+def test_what_a_command_leaves_behind_is_ended_and_not_waited_for() -> None:
+    said: list[str] = []
+    with ProcessGroups() as groups:
+        assert (
+            groups.run(["sh", "-c", "sleep 600 & echo $!; kill -9 $$"], {}, said.append, seconds=60) == -signal.SIGKILL
+        )
+    assert wait_until(lambda: not psutil.pid_exists(int(said[0])), seconds=60)

@@ -144,7 +144,9 @@ def test_the_doctor_finds_the_service_well(operation: Operation) -> None:
         told = subprocess.run(command, cwd=operation.folder, env=operation.environment, capture_output=True, text=True)
         return told.stdout
 
-    assert wait_until(lambda: f"the next run of retrain/{operation.folder.name} is scheduled for" in said(), seconds=300)
+    assert wait_until(
+        lambda: f"the next run of retrain/{operation.folder.name} is scheduled for" in said(), seconds=300
+    )
     lines = said()
     assert "ok           service (Prefect): worker here asks the pool physicnet for work" in lines
     assert "ok           database of Prefect" in lines
