@@ -181,6 +181,7 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
         operation.retrain()
         operation.announce()
         assert wait_until(lambda: set(states().values()) == {"Running", "AwaitingConcurrencySlot"}, seconds=300)
+        assert wait_until(lambda: (operation.folder / "begun").exists(), seconds=300)  # Running is said before
         stage = pid_in(operation.folder / "begun")
         (operation.folder / "raw").write_text("")
         os.kill(stage, signal.SIGKILL)
