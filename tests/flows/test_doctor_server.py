@@ -130,7 +130,7 @@ def test_all_deployments_and_pools_of_the_file_are_looked_at(
     )
     seen = [finding.seen for finding in server.check()]
     assert seen[:2] == [f"deployment {name(flow)} is not on the server" for flow in ("nightly", "hourly")]
-    assert sum("no work pool" in each for each in seen) == 1
+    assert sum(f"pool {POOL}" in each for each in seen) == 1
 
 
 def test_without_a_server_nothing_is_said_to_be_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
