@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -19,6 +19,7 @@ from flows.champion import champion_at_hand
 from flows.observations import archive, last_known
 from flows.raw_data import paths_of_ingest
 from flows.report import picture
+from flows.states import skipped
 from physicnet.clock import format_minute
 from physicnet.config import Params, load_params
 from physicnet.data.judge import Verdict
@@ -48,14 +49,14 @@ def forecast(at: datetime | None = None) -> State:
     params = load_params(Path("params.yaml"))
     checkpoint = champion_at_hand()
     if checkpoint is None:
-        return _skipped("there is no champion yet: physicnet promote, or a retrain, names one")
+        return skipped("there is no champion yet: physicnet promote, or a retrain, names one")
     model = load(checkpoint, params.machine)
     refuse_other_rules(params, model)
     verdict = look_through(params, model, at)
     try:
         past = latest(params, model, verdict, at)
     except DataError as error:
-        return _skipped(str(error))
+        return skipped(str(error))
     folder = params.forecast.folder if at is None else params.forecast.hindcasts
     path = Path(folder) / file_name(past.times[-1])
     if path.is_file():
@@ -132,11 +133,6 @@ def page(model: Model, past: Field, dataset: xr.Dataset) -> str:
             "",
         ]
     return "\n".join(lines)
-
-
-def _skipped(reason: str) -> State:
-    get_run_logger().info("skipped: %s", reason)
-    return Completed(name="Skipped", message=reason)
 
 
 if __name__ == "__main__":

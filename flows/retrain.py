@@ -24,6 +24,7 @@ from flows.params_text import replaced
 from flows.pipeline import StageFailedError, Transcript, patiently, pipeline
 from flows.process import ProcessGroups
 from flows.report import Report, read_decision
+from flows.states import skipped
 from physicnet.checkpoint import content_hash, load_checkpoint
 from physicnet.config import ModelConfig, Params, load_params
 from physicnet.data.novelty import frames_since
@@ -48,7 +49,7 @@ def retrain() -> State:
     """
     with alone() as other:
         if other is not None:
-            return _skipped(f"another retrain is at work here (process {other})")
+            return skipped(f"another retrain is at work here (process {other})")
         return _retrain(load_params(Path("params.yaml")))
 
 
@@ -70,7 +71,7 @@ def _retrain(params: Params) -> State:
             report.publish()
             state: State = Completed(name="Promoted" if report.is_promoted else "Kept", message=report.summary)
         else:
-            state = _skipped(reason)
+            state = skipped(reason)
         # A retrain before this one may have been cut short here.
         if remote is not None:
             push(groups)
@@ -236,11 +237,6 @@ def _must(groups: ProcessGroups, *command: str) -> None:
     status = groups.run(command, {}, on_line, seconds=PATIENCE)
     if status != 0:
         raise StageFailedError(transcript.reason(" ".join(command), status))
-
-
-def _skipped(reason: str) -> State:
-    get_run_logger().info("skipped: %s", reason)
-    return Completed(name="Skipped", message=reason)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from flows.observations import archive, last_known, newest
 from flows.outputs import OutputsBusyError, unchanged
 from flows.pipeline import patiently
 from flows.raw_data import paths_of_ingest
+from flows.states import ended, skipped
 from flows.verify_page import drift_page, skill_page
 from physicnet.checkpoint import content_hash
 from physicnet.clock import from_milliseconds
@@ -57,12 +58,12 @@ def verify() -> State:
     params = load_params(Path("params.yaml"))
     checkpoint = champion_at_hand()
     if checkpoint is None:
-        return _ended("Skipped", "there is no champion yet, whose forecasts could be verified")
+        return skipped("there is no champion yet, whose forecasts could be verified")
     try:
         with unchanged(Reference.paths(Path.cwd()).values(), "verify"):
             return _verify(params, checkpoint)
     except OutputsBusyError as error:
-        return _ended("Busy", str(error))
+        return ended("Busy", str(error))
 
 
 def _verify(params: Params, checkpoint: Path) -> State:
@@ -186,11 +187,6 @@ def remove_old(params: Params, forecasts: Filed) -> None:
 
 def _observe(params: Params, verdict: Verdict) -> Observe:
     return lambda first, last: read_stretch(verdict, params.ingest, Between(first, last))
-
-
-def _ended(name: str, reason: str) -> State:
-    get_run_logger().info("%s: %s", name, reason)
-    return Completed(name=name, message=reason)
 
 
 if __name__ == "__main__":
