@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from forecasting.samples import NORMALIZER, save
 from serving import answers
-from training.conftest import CLIP, MACHINE, MODEL
+from training.conftest import CLIP, MACHINE
 from waiting import wait_until
 
 from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
-from physicnet.data.spacing import spacing_of
 from physicnet.data.synthetic import Uniform, advected_field
 from physicnet.fields import DataError, Field
-from physicnet.model.build import build
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
 from physicnet.normalization import Normalizer, Standardization
@@ -34,9 +32,7 @@ from physicnet.served import REQUIRED, Served, log, offer
 from physicnet.tracking import registered
 from physicnet.tracking.registered import CHALLENGER, SHA256
 from physicnet.tracking.store import Store
-from physicnet.transforms import Decibel
 
-NORMALIZER = Normalizer((Standardization("rate", (Decibel(threshold=0.1, floor=-15.0),), mean=1.0, std=5.0),))
 UNITS = {"rate": "mm h-1"}
 MEAN = {"num_leads": 2, "output": "mean"}
 
@@ -48,20 +44,6 @@ def observations(num_frames: int = 5) -> Field:
     record = advected_field(num_frames, 23, 29, flow=Uniform(2.0, 1.0))
     record.dataset["rate"][-1, 3:7, 5:11] = np.nan
     return record
-
-
-def save(path: Path, record: Field, **changes: Any) -> Path:
-    net = build(MODEL, variables=len(record.variables), frames_in=CLIP.frames_in, window=16)
-    metadata = {
-        "model": MODEL.model_dump(mode="json"),
-        "clip": CLIP.model_dump(mode="json"),
-        "window": 16,
-        "normalizer": NORMALIZER.to_dict(),
-        "step_seconds": 300.0,
-        "grid": [asdict(spacing) for spacing in spacing_of(record)],
-    }
-    save_checkpoint(path, net.state_dict(), metadata | changes)
-    return path
 
 
 @pytest.fixture
