@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from filelock import FileLock
 
@@ -189,13 +190,15 @@ class Store:
         """Make the file of SQLite that is not there yet, under another name until it is complete.
 
         MLflow makes it by many statements, and never again opens one that a full disk or a kill has left half made.
+        The other name is never used twice: MLflow keeps a connection to it for as long as the process lives.
         """
         if self.database is None or self.database.exists():
             return
         from mlflow import MlflowClient
 
-        partial = self.database.with_name(f".{self.database.name}.partial")
-        partial.unlink(missing_ok=True)
+        for left in self.database.parent.glob(f".{self.database.name}.*.partial*"):
+            left.unlink()
+        partial = self.database.with_name(f".{self.database.name}.{uuid4().hex[:8]}.partial")
         MlflowClient(tracking_uri=f"sqlite:///{partial}")
         partial.replace(self.database)
 
