@@ -8,7 +8,7 @@ tells of failures, which stays there until it is deleted.
 import asyncio
 import sys
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger
 from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import Posture
+from prefect.events.schemas.automations import AutomationCore, Posture
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
@@ -109,11 +109,22 @@ async def find_block(slug: str) -> UUID:
 
 
 async def renew(automation: Automation) -> None:
-    """Make an automation, in place of those of the same name."""
+    """Make an automation, in place of those of the same name; one that is there already is left alone.
+
+    The server counts the silence of runs for each automation, so a new one never misses a run that died before it.
+    """
     async with get_client() as client:
-        for former in await client.read_automations_by_name(automation.name):
-            await client.delete_automation(former.id)
+        former = await client.read_automations_by_name(automation.name)
+        if [_told(each) for each in former] == [_told(automation)]:
+            return
+        for each in former:
+            await client.delete_automation(each.id)
     await automation.acreate()
+
+
+def _told(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation does, without what tells it from another that does the same."""
+    return automation.model_dump(mode="json", include=set(AutomationCore.model_fields))
 
 
 async def renew_all(notify: str | None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from tiny_project import FLOW, make_project, run
+from tiny_project import FLOW, Finished, run
 
 from physicnet.config import MachineConfig
 from physicnet.fields import Field
@@ -17,12 +17,9 @@ TOLERANCE = 0.15  # pixels per step, median over the frame
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as a user has it, with a tiny record in data/raw; every stage has run once."""
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    run(folder, "dvc", "repro")
-    return folder
+    return finished.copy(tmp_path_factory.mktemp("end_to_end") / "project")
 
 
 def test_the_flow_is_recovered(project: Path) -> None:

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dvc_folder
 import pytest
 import yaml
 
@@ -45,8 +46,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / ".dvcignore").write_text("__pycache__\n*.pyc\n")
     (root / "params.yaml").write_text("make: {size: 3, names: [a, b]}\nsum: {rate: 0.002}\nother: {x: 1}\n")
     (root / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
-    for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, check=True)
+    dvc_folder.init(root)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=root, check=True)
     return root
 
 

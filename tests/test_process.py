@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dvc_folder
 import psutil
 import pytest
 from waiting import pid_in, wait_until
@@ -34,7 +35,7 @@ subprocess.run([sys.executable, "stage.py"], start_new_session=True)  # as torch
 def toy(tmp_path: Path) -> Path:
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "launcher.py").write_text(LAUNCHER)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    dvc_folder.init(tmp_path)
     return tmp_path
 
 

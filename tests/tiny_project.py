@@ -1,16 +1,21 @@
 """The project as a user has it, with a record so small that all six stages take a minute."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import dvc_folder
 import yaml
 
 from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 
 ROOT = Path(__file__).parent.parent
+STAGES = ("ingest", "normalize", "crops", "codebook", "train", "evaluate")
 FLOW = (2.5, -1.25)  # pixels per step
 RATE = {
     "name": "rate",
@@ -48,7 +53,37 @@ def make_project(folder: Path) -> None:
         params[section] |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     write_netcdf(advected_field(40, 60, 68, flow=Uniform(*FLOW)), folder / "data" / "raw" / "record.nc")
-    run(folder, "dvc", "init", "--no-scm", "-q")
+    dvc_folder.init(folder)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A project in which every stage has run once, and the seconds that each took with its DVC. Change a copy of it."""
+
+    folder: Path
+    seconds: dict[str, float]
+
+    @classmethod
+    def make(cls, folder: Path) -> "Finished":
+        """Run the stages one after the other in a new project."""
+        make_project(folder)
+        seconds = {}
+        for stage in STAGES:
+            begun = time.monotonic()
+            run(folder, "dvc", "repro", "--single-item", stage)
+            seconds[stage] = time.monotonic() - begun
+        (folder / "seconds.json").write_text(json.dumps(seconds))
+        return cls(folder, seconds)
+
+    @classmethod
+    def find(cls, folder: Path) -> "Finished | None":
+        """That which another process has made; None if it did not."""
+        told = folder / "seconds.json"
+        return cls(folder, json.loads(told.read_text())) if told.exists() else None
+
+    def copy(self, folder: Path) -> Path:
+        """Copy it to a new folder."""
+        return shutil.copytree(self.folder, folder, symlinks=True)
 
 
 def environment(project: Path) -> dict[str, str]:

@@ -13,5 +13,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def pid_in(path: Path) -> int:
-    assert wait_until(lambda: path.exists() and path.read_text() != ""), f"{path} was never written"
+    """What a process has written that may have had much to import before."""
+    assert wait_until(lambda: path.exists() and path.read_text() != "", seconds=120), f"{path} was never written"
     return int(path.read_text())

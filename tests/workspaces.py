@@ -1,6 +1,7 @@
 """A folder as all stages leave it, with files that are tiny, and its dvc.lock."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,10 @@ def _write_files(root: Path) -> None:
 def _outs(stage: dict[str, Any]) -> list[str]:
     entries = [*stage.get("outs", []), *stage.get("metrics", [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def pipeline_of_nothing(folder: Path) -> None:
+    """Write the parameters and a pipeline without stages."""
+    shutil.copy(Path(__file__).parent.parent / "params.yaml", folder)
+    for name in ("dvc.yaml", "dvc.lock"):
+        (folder / name).write_text("stages: {}\n")

@@ -1,10 +1,9 @@
 """One Prefect server for all tests of flows, and a DVC project that knows nothing of physicnet."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import dvc_folder
 import pytest
 import yaml
 from dvc_project import STAGES
@@ -26,5 +25,5 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text("score: 1")
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody listens there
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    dvc_folder.init(tmp_path)
     return tmp_path

@@ -28,7 +28,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
 from waiting import wait_until
 
-from flows.automations import AutomationError, renew_all
+from flows.automations import AutomationError, no_sign_of_life, renew, renew_all
 from flows.events import ACCEPTED
 from flows.project import project_resource
 
@@ -174,3 +174,23 @@ async def announce() -> None:
     """Tell that observations of the project in the current folder were accepted."""
     async with get_events_client() as events:
         await events.emit(Event(event=ACCEPTED, resource=Resource({"prefect.resource.id": project_resource()})))
+
+
+@pytest.mark.usefixtures("address")
+def test_the_automation_that_counts_the_silence_of_runs_is_made_once_and_renewed_when_it_differs() -> None:
+    def made() -> list[UUID]:
+        with get_client(sync_client=True) as client:
+            return [each.id for each in client.read_automations_by_name(no_sign_of_life().name)]
+
+    asyncio.run(renew_all(None))
+    (first,) = made()
+    asyncio.run(renew_all(None))
+    assert made() == [first]
+    other = no_sign_of_life()
+    other.trigger.within *= 2
+    asyncio.run(renew(other))
+    (second,) = made()
+    assert second != first
+    asyncio.run(renew_all(None))
+    assert len(made()) == 1
+    assert made() != [second]

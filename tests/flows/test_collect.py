@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dvc_folder
 import netCDF4
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("raw", "inbox"):
         (tmp_path / "data" / name).mkdir(parents=True)
     put(0, tmp_path / "data/raw")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    dvc_folder.init(tmp_path)
     return tmp_path
 
 

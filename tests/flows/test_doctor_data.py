@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dvc_folder
 import pytest
 import yaml
 from dvc_project import STAGES
@@ -26,8 +27,8 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "raw").write_text("\n")
     (folder / "params.yaml").write_text("score: 1")
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | many}))
-    for arguments in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
+    dvc_folder.init(folder)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=folder, check=True)
     return folder
 
 

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import dvc_folder
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,7 +62,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         json.dumps({"splits": {"train": [[0, 6]]}, "variables": NORMALIZER.to_dict(), "span": SPAN})
     )
     observe(0, 10)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    dvc_folder.init(tmp_path)
     checkpoint = save(tmp_path / "champion.safetensors", FIELD, IngestConfig.model_validate(params["ingest"]))
     for module in (forecasting, verification):
         monkeypatch.setattr(module, "champion_at_hand", lambda: checkpoint)

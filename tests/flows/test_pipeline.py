@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dvc_folder
 import psutil
 import pytest
 import yaml
@@ -91,7 +92,7 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(tmp_path: Path, monkeypat
         within.chdir(disk)
         (disk / "raw").write_bytes(bytes(2**20))
         (disk / "dvc.yaml").write_text(yaml.safe_dump({"stages": large}))
-        subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+        dvc_folder.init(disk)
         (disk / "ballast").write_bytes(bytes(5 * 2**20))
         state = pipeline(return_state=True)
         assert state.is_failed()

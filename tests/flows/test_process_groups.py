@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from threading import Thread
 
+import dvc_folder
 import psutil
 import pytest
 from waiting import pid_in, wait_until
@@ -36,7 +37,7 @@ with ProcessGroups() as groups:
 def project(tmp_path: Path) -> Path:
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "dvc.yaml").write_text(f"stages: {{sleep: {{cmd: '{sys.executable} stage.py && true'}}}}")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    dvc_folder.init(tmp_path)
     return tmp_path
 
 

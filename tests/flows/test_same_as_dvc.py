@@ -5,12 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_project import environment, make_project, run
+from tiny_project import STAGES, Finished, environment, make_project, run
 
 from flows import pipeline as module
 from flows.pipeline import pipeline
-
-STAGES = ("ingest", "normalize", "crops", "codebook", "train", "evaluate")
 
 
 @pytest.fixture
@@ -34,12 +32,10 @@ def made(project: Path) -> tuple[str, set[Path]]:
 
 
 def test_in_either_order_the_second_does_nothing_and_both_make_the_same(
-    tmp_path: Path, flow: Callable[[Path], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    finished: Finished, tmp_path: Path, flow: Callable[[Path], dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_dvc, by_flow = tmp_path / "by_dvc", tmp_path / "by_flow"
-    for project in (by_dvc, by_flow):
-        make_project(project)
-    run(by_dvc, "dvc", "repro")
+    by_dvc, by_flow = finished.copy(tmp_path / "by_dvc"), tmp_path / "by_flow"
+    make_project(by_flow)
     lock, cache = made(by_dvc)
     assert len(cache) >= len(STAGES)
     with monkeypatch.context() as patch:

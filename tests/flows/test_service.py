@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dvc_folder
 import psutil
 import pytest
 import yaml
@@ -112,8 +113,8 @@ def operation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
     (folder / "prefect.yaml").write_text(deployments.replace('"0 2 * * *"', f'"0 {int(NIGHT[:2])} * * *"'))
     (folder / "raw").write_text("")
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
-    for arguments in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
+    dvc_folder.init(folder)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=folder, check=True)
     served = Operation(folder, free_port())
     started = served.service("start", "--port", str(served.port))
     assert started.returncode == 0, started.stderr
@@ -215,6 +216,29 @@ def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Op
     (operation.folder / "raw").write_text("")
     assert operation.service("stop").returncode == 0
     assert operation.service("start", "--port", str(operation.port)).returncode == 0
+    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=300)
+
+
+def test_the_run_of_a_machine_that_has_died_crashes_when_its_server_is_back(operation: Operation) -> None:
+    (operation.folder / "begun").unlink()
+    (operation.folder / "raw").write_text("new")
+    operation.retrain()
+    stage = pid_in(operation.folder / "begun")
+    (run,) = [run["id"] for run in operation.runs() if run["state_name"] == "Running"]
+    for process in operation.processes.values():
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
+    assert wait_until(lambda: not psutil.pid_exists(stage), seconds=60)
+    (operation.folder / "raw").write_text("")
+    assert operation.service("start", "--port", str(operation.port)).returncode == 0
+    returned = time.time()
+
+    def state() -> dict[str, Any]:
+        return {each["id"]: each["state"] for each in operation.runs()}[run]
+
+    assert wait_until(lambda: state()["type"] == "CRASHED", seconds=300)
+    assert datetime.fromisoformat(state()["timestamp"]).timestamp() - returned < CRASHED_WITHIN
+    operation.retrain()
     assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=300)
 
 

@@ -1,9 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from workspaces import pipeline_of_nothing
 
 from physicnet.lineage import StageEntry
 from physicnet.tracking import executions
@@ -11,9 +13,19 @@ from physicnet.tracking.executions import process_tags
 from physicnet.tracking.store import Store
 
 
-def test_processes_that_start_together_share_one_store_and_one_execution(repository: Path) -> None:
-    ids = (repository / "executions.txt").read_text().split()
-    assert len(ids) == 4
+def test_processes_that_start_together_make_one_store_and_one_execution(tmp_path: Path) -> None:
+    pipeline_of_nothing(tmp_path)
+    program = (
+        "import psutil, pathlib; from physicnet.tracking import executions, store;"
+        f"print(executions.open_execution(store.Store(pathlib.Path.cwd()), psutil.Process({os.getpid()}), 'tests'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-c", program]
+    together = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    ids = "".join(process.communicate()[0] for process in together).split()
+    assert len(ids) == 3
     assert len(set(ids)) == 1
 
 
