@@ -2,7 +2,8 @@
 
 In a copy of the project, below `.physicnet/rehearsal`, the first hours train the first champion. The others are dropped
 into the inbox one after the other, and the deployments collect, forecast, verify, retrain and promote, each as in
-`prefect.yaml` but for the times between. Networks and trainings are small: what is rehearsed is the operation.
+`prefect.yaml` but for the clock: what runs at a time of day or every few minutes is asked for when its time has come
+in the play. Networks and trainings are small: what is rehearsed is the operation.
 """
 
 import os
@@ -39,8 +40,7 @@ FOLDER = Path(".physicnet") / "rehearsal"
 COPIED = ("flows", "physicnet", "params.yaml", "dvc.yaml", "prefect.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
 MADE = {"project", "arrivals", "timeline.png"}  # in the folder
 PATIENCE = 600.0  # seconds for a deployment to do what is expected of it
-FASTER = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
-COLLECT_EVERY = 20  # seconds
+FASTER = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
 SMALL: dict[str, dict[str, Any]] = {
     "clip": {"frames_out": 6},
     "normalize": {"train_fraction": 0.5, "validation_fraction": 0.22, "gap": 2},
@@ -104,7 +104,7 @@ def prepare(play: Play, folder: Path) -> list[Path]:
     for name in COPIED:
         _copy(Path(name), project / name)
     _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}, **play.changes})
-    _hasten(project / "prefect.yaml")
+    _stop_clocks(project / "prefect.yaml")
     pieces = list(_pieces(play))
     first, *arrivals = [_write(piece, folder / "arrivals") for piece in pieces]
     (project / "data" / "raw").mkdir(parents=True)
@@ -139,12 +139,11 @@ def _change(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
-def _hasten(path: Path) -> None:
-    """Let `collect` look often; what else runs at a time of day is asked for by the rehearsal."""
+def _stop_clocks(path: Path) -> None:
+    """Leave the deployments without schedules; what events ask for stays."""
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
     for deployment in told["deployments"]:
-        collects = deployment["entrypoint"].endswith(":collect")
-        deployment["schedules"] = [{"interval": COLLECT_EVERY}] if collects else []
+        deployment["schedules"] = []
     path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
 
 
@@ -201,14 +200,15 @@ class Operation:
                 raise RehearsalError(f"{flow} did not complete: {state()}; {self.project}/.prefect has the logs")
 
     def receive(self, arrival: Path) -> None:
-        """Drop a file into the inbox, and wait for the forecast from its last frame."""
+        """Drop a file into the inbox, let it be collected, and wait for the forecast from its last frame."""
         arrival.rename(self.project / "data" / "inbox" / arrival.name)
+        self.run("collect")
         forecast = self.project / "data" / "forecasts" / arrival.name.removeprefix("observed_")
         _wait(forecast.is_file, f"a forecast from {arrival.name}")
 
     def rest(self) -> None:
         """Wait until nothing is at work or waits for its turn."""
-        _wait(lambda: not at_work(besides="collect"), "the end of all runs")
+        _wait(lambda: not at_work(), "the end of all runs")
 
 
 def _wait(condition: Callable[[], bool], for_what: str) -> None:

@@ -53,15 +53,14 @@ def happenings() -> list[Happening]:
                 return [each for each in found if each.flow in COLOURS]
 
 
-def at_work(*, besides: str) -> list[str]:
-    """Return the flows of which a run is at work or waits for its turn, but for one."""
+def at_work() -> list[str]:
+    """Return the flows of which a run is at work or waits for its turn."""
     states = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED]
     chosen, now = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))), datetime.now(UTC)
     with get_client(sync_client=True) as client:
         names = {each.id: each.name for each in client.read_flows()}
         runs = client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE)
-    begun = [names[run.flow_id] for run in runs if run.expected_start_time and run.expected_start_time <= now]
-    return [name for name in begun if name != besides]
+    return [names[run.flow_id] for run in runs if run.expected_start_time and run.expected_start_time <= now]
 
 
 def _happening(run: Any, flow: str) -> Happening:
