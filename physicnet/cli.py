@@ -167,6 +167,32 @@ def forecast(
 
 
 @app.command()
+def plot(
+    forecast: Annotated[Path, typer.Argument(help="a file that `physicnet forecast` wrote, or one of its layout")],
+    observations: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, help="a file, or a folder as of ingest, to compare with; can be given several times"),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder; by default that of the file")] = None,
+) -> None:
+    """Draw a forecast: a picture of some leads and an animation of all, beside what was observed.
+
+    Observations are read by params.yaml, as ingest and verify read them. Coastlines are drawn if cartopy is installed.
+    """
+    from physicnet.config import load_params
+    from physicnet.plotting import plot as plotting
+    from physicnet.process import end_cleanly_on_sigterm
+
+    end_cleanly_on_sigterm()
+    rules = load_params(Path("params.yaml")).ingest if observations else None
+    plotted = plotting.plot(forecast, output or forecast.parent, observations or [], rules)
+    for path in plotted.files:
+        typer.echo(path)
+    if plotted.no_coasts:
+        typer.echo(f"without coastlines: {plotted.no_coasts}")
+
+
+@app.command()
 def verify(
     forecasts: Annotated[Path, typer.Argument(exists=True, help="a forecast, a folder of them, or one for each model")],
     observations: Annotated[Path, typer.Argument(exists=True, help="a file, or a folder as of ingest")],
