@@ -43,9 +43,9 @@ def film_figure(rows: Sequence[Row], lead: int, words: Words, ground: Ground) ->
         for axes, row in zip(line, rows, strict=True):
             axes.set_title(" ".join(row.title.split()))
             if lead < 0:
-                draw_start(axes, row, ground)
+                draw_start(axes, row, ground, key=row is rows[0])
             else:
-                draw_lead(axes, row, lead, ground)
+                draw_lead(axes, row, lead, ground, key=row is rows[0])
         draw_scales(figure, rows, line)
         draw_distance(line[0], ground)
         figure.supxlabel("; ".join([*legends(rows), words.foot]), x=0.01, ha="left", fontsize=SMALL)

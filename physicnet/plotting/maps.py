@@ -128,7 +128,7 @@ def draw_arrows(axes: Axes, flow: Flow, ground: Ground, *, typical: float, key: 
     )
     if key:
         text = f"{typical:g} {written(flow.units)}"
-        axes.quiverkey(arrows, 0.3, -0.05, typical, text, labelpos="E", coordinates="axes", labelsep=0.05)
+        axes.quiverkey(arrows, 0.5, -0.05, typical, text, labelpos="E", coordinates="axes", labelsep=0.05)
 
 
 def typical_speed(flows: Sequence[Flow]) -> float:

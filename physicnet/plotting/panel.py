@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from physicnet.drawing import Frame, drawing_style
+from physicnet.drawing import Frame, draw_image, drawing_style
 from physicnet.evaluation import labels
 from physicnet.plotting.forecast import Flow
 from physicnet.plotting.maps import (
@@ -27,8 +27,8 @@ COLUMNS = 4  # leads
 WIDTH = 1.95  # inches of a frame
 SMALL = 8.0  # points
 HATCHES = "hatched: far below zero"
-OUTLINES = "red line: where it was observed"
-MISSING = "grey, within a line: missing"
+OUTLINES = "outlined: observed above the threshold"
+MISSING = "grey: missing"
 BEYOND = "*: beyond the leads that the model was trained for"
 
 
@@ -62,7 +62,7 @@ def panel_figure(rows: Sequence[Row], words: Words, ground: Ground, flow: Flow |
             for axes, lead in zip(line[first:], leads, strict=True):
                 if number == 0:
                     axes.set_title(words.leads[lead], fontsize=9)
-                draw_lead(axes, row, lead, ground)
+                draw_lead(axes, row, lead, ground, key=not first and lead == leads[0])
         if first:
             _draw_start(grid[:, 0], rows, words.start, ground, flow)
         draw_distance(grid[-1, first], ground)
@@ -72,8 +72,8 @@ def panel_figure(rows: Sequence[Row], words: Words, ground: Ground, flow: Flow |
     return figure
 
 
-def draw_lead(axes: Axes, row: Row, lead: int, ground: Ground) -> None:
-    """Draw the frame of one lead, or say that it was not observed."""
+def draw_lead(axes: Axes, row: Row, lead: int, ground: Ground, *, key: bool) -> None:
+    """Draw the frame of one lead, or say that it was not observed; with the length of a typical arrow if `key`."""
     frame = row.frames[lead]
     draw_frame(axes, frame, ground, row.scale)
     if np.isnan(frame).all():
@@ -82,7 +82,7 @@ def draw_lead(axes: Axes, row: Row, lead: int, ground: Ground) -> None:
     if row.events is not None:
         draw_outline(axes, row.events[lead], ground)
     if row.flows:
-        draw_arrows(axes, row.flows[lead], ground, typical=row.typical, key=False)
+        draw_arrows(axes, row.flows[lead], ground, typical=row.typical, key=key)
     if row.notes:
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
         axes.text(0.02, 0.02, row.notes[lead], transform=axes.transAxes, fontsize=SMALL, bbox=box)
@@ -94,7 +94,7 @@ def _draw_start(column: np.ndarray, rows: Sequence[Row], title: str, ground: Gro
     below = seen.start if seen is not None and seen.start is not None else rows[0].frames[0]
     if seen is not None:
         column[0].set_title(title, fontsize=9)
-        draw_start(column[0], seen, ground)
+        draw_start(column[0], seen, ground, key=True)
     used = int(seen is not None)
     if flow is not None and used < len(column):
         _draw_flow(column[used], flow, below, rows[0].scale, ground)
@@ -103,14 +103,14 @@ def _draw_start(column: np.ndarray, rows: Sequence[Row], title: str, ground: Gro
         axes.set_axis_off()
 
 
-def draw_start(axes: Axes, row: Row, ground: Ground) -> None:
-    """Draw the frame that the leads of a row start from, with the length of a typical arrow; nothing if it has none."""
+def draw_start(axes: Axes, row: Row, ground: Ground, *, key: bool) -> None:
+    """Draw the frame that the leads of a row start from, or leave its place empty; see `draw_lead`."""
     if row.start is None:
-        axes.set_axis_off()
+        draw_image(axes, np.zeros(ground.shape), ground.grid, alpha=0.0)
         return
     draw_frame(axes, row.start, ground, row.scale)
     if row.start_flow is not None:
-        draw_arrows(axes, row.start_flow, ground, typical=row.typical, key=True)
+        draw_arrows(axes, row.start_flow, ground, typical=row.typical, key=key)
 
 
 def _draw_flow(axes: Axes, flow: Flow, frame: Frame, scale: Scale, ground: Ground) -> None:

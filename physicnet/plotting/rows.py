@@ -29,10 +29,10 @@ class Row:
     scale: Scale
     bar: str  # what the scale is of
     start: Frame | None = None
+    start_flow: Flow | None = None
     notes: Sequence[str] = ()  # for each lead, in a corner of its frame
     events: Bool[np.ndarray, "k h w"] | None = None  # drawn around
     flows: Sequence[Flow] = ()  # for each lead
-    start_flow: Flow | None = None
     in_film: bool = True  # whether an animation has room for it
 
     @cached_property
@@ -56,7 +56,8 @@ class Quantity:
     truth: Float[np.ndarray, "k h w"] | None = None
     exceedance: Sequence[Exceedance] = ()
     vectors: Sequence[Flow] = ()  # as forecast, for each lead
-    true_vectors: Sequence[Flow] = ()  # as observed, from the last frame on
+    true_vectors: Sequence[Flow] = ()  # as observed, for each lead
+    last_vectors: Flow | None = None  # of the last observed frame
 
 
 def quantities(forecast: Forecast, seen: Observed | None) -> list[Quantity]:
@@ -101,32 +102,26 @@ def _speed(forecast: Forecast, seen: Observed | None, right: str, up: str) -> Qu
         last=speed[0],
         truth=speed[1:],
         vectors=flows,
-        true_vectors=[Flow(vector, shown.units) for vector in truth],
+        true_vectors=[Flow(vector, shown.units) for vector in truth[1:]],
+        last_vectors=Flow(truth[0], shown.units),
     )
 
 
 def rows_of(quantity: Quantity) -> list[Row]:
     """Return the rows of a quantity: what was observed and the error, where that is known, and each probability."""
-    truth, units = quantity.truth, quantity.shown.written
-    frames = [quantity.forecast, *([] if truth is None or quantity.last is None else [truth, quantity.last])]
+    truth, last, units = quantity.truth, quantity.last, quantity.shown.written
+    frames = [each for each in (quantity.forecast, truth, last) if each is not None]
     scale = scales.amount(frames, units) if quantity.vectors else scales.scale_of(quantity.shown, frames)
     bar = "speed" if quantity.vectors else quantity.name
-    forecast = Row("Forecast", quantity.forecast, scale, bar, flows=quantity.vectors)
-    variants = [] if quantity.sharp is None else [Row("Forecast, sharp", quantity.sharp, scale, bar, in_film=False)]
-    chances = [_chance(each, truth, units, first=not n) for n, each in enumerate(_spread(quantity.exceedance))]
-    if truth is None:
-        return [forecast, *variants, *chances]
-    flows = quantity.true_vectors
-    seen = Row(
-        labels.title("truth"),
-        truth,
-        scale,
-        bar,
-        start=quantity.last,
-        flows=flows[1:],
-        start_flow=flows[0] if flows else None,
-    )
-    return [seen, forecast, *variants, _error(quantity, truth), *chances]
+    start = last, quantity.last_vectors
+    rows = [Row("Forecast", quantity.forecast, scale, bar, *start, flows=quantity.vectors)]
+    if truth is not None:
+        rows.insert(0, Row(labels.title("truth"), truth, scale, bar, *start, flows=quantity.true_vectors))
+    if quantity.sharp is not None:
+        rows.append(Row("Forecast, sharp", quantity.sharp, scale, bar, in_film=False))
+    if truth is not None:
+        rows.append(_error(quantity, truth))
+    return rows + [_chance(each, truth, units, first=not n) for n, each in enumerate(_spread(quantity.exceedance))]
 
 
 def _error(quantity: Quantity, truth: Float[np.ndarray, "k h w"]) -> Row:
