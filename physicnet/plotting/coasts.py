@@ -5,8 +5,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from physicnet.data.axes import is_position
+from physicnet.data.units import understood
 from physicnet.fields import Field
 from physicnet.plotting.maps import Line
 
@@ -31,9 +33,10 @@ def coastlines(field: Field) -> list[Line]:
         raise NoCoastsError("rows and columns have no coordinates")
     geographic = is_position(row.attrs) and is_position(column.attrs)
     projection = None if geographic else _projection(field)
+    lengths = np.array([[_metres(column)], [_metres(row)]])
     found = []
     for line in _natural_earth():
-        x, y = line.T if projection is None else projection.transform(*line.T)
+        x, y = line.T if projection is None else projection.transform(*line.T) / lengths
         if geographic:  # as the grid counts: -180 to 180 or 0 to 360
             middle = float(column.mean())
             x = (x - middle + HALF_CIRCLE) % CIRCLE - HALF_CIRCLE + middle
@@ -54,6 +57,12 @@ def _cells(axis: np.ndarray, places: np.ndarray) -> np.ndarray:
     axis = np.concatenate([[axis[0] - steps[0]], axis, [axis[-1] + steps[1]]])
     index = np.concatenate([[index[0] - signs], index, [index[-1] + signs]])
     return np.interp(places, axis, index, left=np.nan, right=np.nan)
+
+
+def _metres(axis: xr.DataArray) -> float:
+    """Return the metres in a unit of an axis; 1 for one of degrees, which projections of angles give as they are."""
+    unit = understood(axis.attrs.get("units"))
+    return float(unit.convert(1.0, "m")) if unit is not None and unit.is_convertible("m") else 1.0
 
 
 def _projection(field: Field) -> Any:

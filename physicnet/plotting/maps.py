@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from physicnet.data.axes import is_position
 from physicnet.drawing import INK, Frame, Grid, draw_image, scale_bar
 from physicnet.evaluation.figures import ARROWS
 from physicnet.fields import Field
@@ -36,7 +37,7 @@ class Ground:
     grid: Grid
     box: tuple[slice, slice]
     coasts: Sequence[Line] = ()
-    latitude: float | None = None  # in degrees, where the scale bar holds; None: everywhere
+    latitude: float | None = None  # in degrees, where the scale bar holds; None: on a map that is not of latitudes
 
     @classmethod
     def of(cls, field: Field, box: tuple[slice, slice], coasts: Sequence[Line] = ()) -> "Ground":
@@ -49,7 +50,7 @@ class Ground:
         latitude = float(rows.mean())
         degrees = abs(float(columns[-1] - columns[0])) / (columns.size - 1)
         cell = degrees * DEGREE * float(np.cos(np.deg2rad(latitude)))
-        return cls(replace(grid, cell=cell), box, coasts, latitude)
+        return cls(replace(grid, cell=cell), box, coasts, latitude if is_position(rows.attrs) else None)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -91,8 +91,8 @@ def test_a_grid_of_no_known_place_has_none(monkeypatch: pytest.MonkeyPatch) -> N
         coastlines(field(np.arange(5.0), units=("m", "m")))
 
 
-def projected() -> Field:
-    metres = field(1000 * np.arange(5.0), units=("m", "m")).dataset.assign_coords(
+def projected(units: str = "m", cell: float = 1000.0) -> Field:
+    metres = field(cell * np.arange(5.0), units=("degrees", units)).dataset.assign_coords(
         crs=((), 0, {"grid_mapping_name": "g"})
     )
     metres["t2m"].encoding["grid_mapping"] = "crs"
@@ -109,10 +109,13 @@ def project(monkeypatch: pytest.MonkeyPatch, from_cf: object) -> None:
     monkeypatch.setitem(sys.modules, "pyproj.exceptions", SimpleNamespace(CRSError=RuntimeError))
 
 
-def test_lines_are_brought_to_the_projection_of_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("units", "cell"), [("m", 1000.0), ("km", 1.0)])
+def test_lines_are_brought_to_the_projection_of_the_grid(
+    monkeypatch: pytest.MonkeyPatch, units: str, cell: float
+) -> None:
     install(monkeypatch, [(1.5, 58.5), (4.0, 57.0)])
     project(monkeypatch, dict)
-    (line,) = coastlines(projected())
+    (line,) = coastlines(projected(units, cell))
     assert line.tolist() == [[1.5, 1.5], [4.0, 3.0]]
 
 

@@ -37,6 +37,14 @@ def test_the_scale_bar_says_where_it_holds(latitudes: list[float], text: str) ->
     assert [label.get_text() for label in axes.texts] == [text]
 
 
+def test_a_rotated_latitude_is_not_told() -> None:
+    rotated = geographic(np.linspace(-1, 1, 5)).dataset
+    rotated["lat"].attrs = {"units": "degrees", "standard_name": "grid_latitude"}
+    ground = Ground.of(Field(rotated), ALL)
+    assert ground.grid.cell == pytest.approx(0.5 * 111.195)
+    assert ground.latitude is None
+
+
 def test_the_scale_bar_of_kilometres_holds_everywhere_and_there_is_none_without_a_length() -> None:
     axes = Figure().subplots()
     maps.draw_distance(axes, Ground.of(RAIN, ALL))

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from plotting import drawn
 
 from physicnet.data.synthetic import write_netcdf
@@ -62,6 +63,16 @@ def test_files_and_folders_may_be_named_together(tmp_path: Path) -> None:
     folder = drawn.observe(tmp_path, RAIN.isel(6, 10))
     seen = observed(Forecast.read(path), [tmp_path / "first.nc", folder], RULES)
     assert np.isfinite(seen.truth["rate"]).any(axis=(1, 2)).all()
+
+
+def test_other_calendars_are_compared_as_well(tmp_path: Path) -> None:
+    times = xr.date_range("2020-02-28T23:40", periods=10, freq="5min", calendar="noleap", use_cftime=True)
+    record = Field(RAIN.dataset.assign_coords(time=times))
+    path = drawn.file(tmp_path, record)
+    forecast = Forecast.read(path)
+    seen = observed(forecast, [drawn.observe(tmp_path, record)], RULES)
+    assert np.array_equal(seen.truth["rate"], RAIN.dataset["rate"].values[5:8], equal_nan=True)
+    assert forecast.minutes.tolist() == [5, 10, 15]
 
 
 def test_observations_of_another_time_are_refused(tmp_path: Path) -> None:
