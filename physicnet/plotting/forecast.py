@@ -130,7 +130,7 @@ class Forecast:
         units = str(self.rest[FLOW[0]].attrs.get("units", "1"))
         x, y = (self._on_the_grid(self.rest[name]) for name in FLOW)
         by_index = units == "1"  # then towards increasing index, else towards increasing coordinate
-        right, up = (1.0, self._rises) if by_index else (self._runs, 1.0)
+        right, up = (1.0, self._rises) if by_index else (self.runs, 1.0)
         return Flow(np.stack([right * x, up * y]), "cells per step" if by_index else units)
 
     @property
@@ -140,7 +140,7 @@ class Forecast:
         return 1.0 if row.name in self.field.dataset.coords and row[-1] > row[0] else -1.0
 
     @property
-    def _runs(self) -> float:
+    def runs(self) -> float:
         """Whether columns run towards increasing (1) or decreasing (-1) coordinates."""
         column = self.field.dataset[self.field.spatial_dims[1]]
         return -1.0 if column.size > 1 and column[-1] < column[0] else 1.0

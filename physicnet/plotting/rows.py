@@ -89,7 +89,8 @@ def _speed(forecast: Forecast, seen: Observed | None, right: str, up: str) -> Qu
     parts = [_variable(forecast, seen, name) for name in (right, up)]
     vectors = np.stack([part.forecast for part in parts], axis=1)
     shown = parts[0].shown.of_speed(forecast.field.dataset[right])
-    flows = [Flow(vector, shown.units) for vector in vectors]
+    upright = np.array([forecast.runs, 1.0])[:, None, None]
+    flows = [Flow(upright * vector, shown.units) for vector in vectors]
     name = f"{right}_{up}_speed"
     if seen is None:
         return Quantity(name, shown, np.hypot(*np.moveaxis(vectors, 1, 0)), vectors=flows)
@@ -102,8 +103,8 @@ def _speed(forecast: Forecast, seen: Observed | None, right: str, up: str) -> Qu
         last=speed[0],
         truth=speed[1:],
         vectors=flows,
-        true_vectors=[Flow(vector, shown.units) for vector in truth[1:]],
-        last_vectors=Flow(truth[0], shown.units),
+        true_vectors=[Flow(upright * vector, shown.units) for vector in truth[1:]],
+        last_vectors=Flow(upright * truth[0], shown.units),
     )
 
 

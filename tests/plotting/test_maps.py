@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from plotting import drawn
@@ -62,17 +63,18 @@ def test_a_part_of_the_frame_is_drawn() -> None:
     assert np.array_equal(axes.images[0].get_array(), frame[2:9, 3:])
 
 
-def hatches(frame: np.ndarray) -> list[str]:
+def hatches(frame: np.ndarray) -> list[ContourSet]:
     axes = Figure().subplots()
     maps.draw_frame(axes, frame, Ground.of(RAIN, ALL), scales.about_zero(4.0, "K"))
-    return [hatch for collection in axes.collections for hatch in getattr(collection, "hatches", []) if hatch]
+    return [each for each in axes.collections if isinstance(each, ContourSet) and each.hatches == [maps.HATCH]]
 
 
 def test_what_is_far_below_zero_is_hatched() -> None:
     frame = np.zeros((12, 14))
     frame[3:6, 4:7] = 3.0
     assert hatches(frame) == []
-    assert hatches(-frame) == [maps.HATCH]
+    (hatched,) = hatches(-frame)
+    assert hatched.get_paths()[0].get_extents().bounds == (3.5, 2.5, 3.0, 3.0)
 
 
 def test_a_line_goes_around_what_is_missing() -> None:

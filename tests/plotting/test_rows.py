@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from plotting import drawn
 
+from physicnet.forecasting import cf
 from physicnet.plotting import scales
 from physicnet.plotting.forecast import Forecast
 from physicnet.plotting.observed import observed
@@ -49,7 +50,8 @@ def test_a_forecast_alone_has_neither_truth_nor_error(tmp_path: Path) -> None:
 
 
 def test_where_nothing_is_ever_observed_nothing_is_forecast(tmp_path: Path) -> None:
-    (rain,) = drawn_of(tmp_path, "rate", **drawn.chances(RAIN, "rate", 0.5))
+    sharp = (drawn.DIMS, np.ones((3, 12, 14), np.float32), {"units": "mm h-1"})
+    (rain,) = drawn_of(tmp_path, "rate", rate_sharp=sharp, **drawn.chances(RAIN, "rate", 0.5))
     for row in rows_of(rain):
         assert np.isnan(row.frames[:, :3, :3]).all()
         assert np.isfinite(row.frames[:, 3:, 3:]).all()
@@ -103,6 +105,15 @@ def test_the_speed_of_a_forecast_alone_has_arrows(tmp_path: Path) -> None:
     (row,) = rows_of(speed)
     assert len(row.flows) == drawn.NUM_LEADS
     assert speed.truth is None
+
+
+def test_arrows_point_against_columns_that_run_westwards(tmp_path: Path) -> None:
+    path = drawn.file(tmp_path, CURRENT)
+    cf.write(path, cf.read(path).isel(x=slice(None, None, -1)))
+    speed = quantities(Forecast.read(path), None)[-1]
+    truth = CURRENT.dataset.isel(time=5, x=slice(None, None, -1))
+    assert np.allclose(speed.vectors[0].vectors[0, 5], -(truth["uo"].values[5] + drawn.TOO_MUCH))
+    assert np.allclose(speed.vectors[0].vectors[1, 5], truth["vo"].values[5] + drawn.TOO_MUCH)
 
 
 def test_a_scale_is_chosen_by_the_quantity(tmp_path: Path) -> None:
