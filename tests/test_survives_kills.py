@@ -45,7 +45,7 @@ class Killer:
     def strike(self, stage: str, share: float, victim: str) -> bool:
         """Whether the stage was killed before its end."""
         command = ["dvc", "repro", "--force", "--single-item", stage]
-        where = {"cwd": self.project, "env": environment(self.project)}
+        where = {"cwd": self.project, "env": environment(self.project, is_mirrored=False)}
         dvc = subprocess.Popen(command, **where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert wait_until(lambda: dvc.poll() is not None or stage_of(dvc, stage) is not None, seconds=60)
         process = stage_of(dvc, stage) if dvc.poll() is None else None
@@ -66,7 +66,7 @@ def test_stages_that_are_killed_and_run_again_give_the_same_outputs(finished: Fi
     for stage in STAGES:
         while killed[stage] < KILLS[stage]:
             killed[stage] += killer.strike(stage, rng.uniform(0, 0.8), str(rng.choice(VICTIMS)))
-        run(tmp_path, "dvc", "repro", "--force", "--single-item", stage)
+        run(tmp_path, "dvc", "repro", "--force", "--single-item", stage, is_mirrored=False)
     print(f"killed {sum(killed.values())} times, seed {SEED}: {killed}")
     assert sum(killed.values()) >= 20
     assert outputs(tmp_path) == outputs(finished.folder)
@@ -92,7 +92,7 @@ def test_stages_that_a_full_disk_stops_say_so_and_give_the_same_outputs_when_the
                 assert "No space left on device" in begun_without_room(project, stage, disk / "ballast")
                 assert (outputs(project) if (project / "dvc.lock").exists() else {}) == done
                 run(project, sys.executable, "-c", "from flows.paths_in_use import mend; mend()")
-            run(project, "dvc", "repro", "--single-item", stage)
+            run(project, "dvc", "repro", "--single-item", stage, is_mirrored=False)
         assert outputs(project).items() <= outputs(finished.folder).items()
         assert "models/codebook.safetensors" in outputs(project)
         assert list(project.rglob("*.partial*")) == []
@@ -104,7 +104,8 @@ def begun_without_room(project: Path, stage: str, ballast: Path) -> str:
         while True:
             file.write(bytes(2**12))
     command = ["dvc", "repro", "--single-item", stage]
-    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True)
+    env = environment(project, is_mirrored=False)
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     ballast.unlink()
     assert done.returncode != 0
     return done.stdout + done.stderr

@@ -17,6 +17,7 @@ from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 ROOT = Path(__file__).parent.parent
 STAGES = ("ingest", "normalize", "crops", "codebook", "train", "evaluate")
 FLOW = (2.5, -1.25)  # pixels per step
+NOBODY = "http://127.0.0.1:1"  # where nobody listens
 RATE = {
     "name": "rate",
     "channel": None,
@@ -86,14 +87,21 @@ class Finished:
         return shutil.copytree(self.folder, folder, symlinks=True)
 
 
-def environment(project: Path) -> dict[str, str]:
-    """That of a shell in the project."""
+def environment(project: Path, *, is_mirrored: bool = True) -> dict[str, str]:
+    """That of a shell in the project; unless it `is_mirrored` there is no MLflow, which saves a quarter of a stage."""
     found = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return found | {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db"}
+    return found | {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db" if is_mirrored else NOBODY}
 
 
-def run(project: Path, *command: str) -> str:
+def run(project: Path, *command: str, is_mirrored: bool = True) -> str:
     """What a command prints, run as from a shell in the project."""
-    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=environment(project, is_mirrored=is_mirrored),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
