@@ -167,7 +167,7 @@ class Workshop:
         return config.epochs * config.steps_per_epoch
 
     def _train(self, config: TrainConfig, target: Path, codes: Path, data: dict[str, Path]) -> int:
-        sections = (self.params.clip, self.params.model, self.params.machine)
+        sections = (self.params.clip, self.params.model, self.params.machine, self.params.evaluate.thresholds)
         outputs = self._outputs("training", target.parent, codes)
         train(config, *sections, **data, checkpoint=target, **outputs)
         return config.epochs * config.steps_per_epoch

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -111,7 +111,9 @@ def latest(params: Params, model: Model, verdict: Verdict, at: datetime | None) 
 @task(cache_policy=NO_CACHE)
 def make(model: Model, past: Field, path: Path) -> None:
     """Forecast as far as the model was trained, write the file, leave a picture."""
-    dataset = model.forecast_field(past, model.forecaster.frames_out)
+    if not model.thresholds:
+        get_run_logger().warning("the champion was trained before models learned probabilities: none are forecast")
+    dataset = model.forecast_field(past, model.forecaster.frames_out, probabilities=bool(model.thresholds))
     cf.write(path, dataset)
     create_markdown_artifact(
         page(model, past, dataset), key="forecast", description="The latest forecast of the champion"

@@ -21,6 +21,7 @@ from torch import Tensor
 ENTRY = "physicnet"
 FORMAT = 1
 MAPS = "normalizer/"  # begins the names of the tensors that belong to the normalizer and not to the network
+CALIBRATION = "calibration/"  # and of those that tell how far forecasts err
 
 
 class CheckpointError(ValueError):
@@ -33,6 +34,15 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that belong to the network."""
+        return {name: tensor for name, tensor in self.tensors.items() if not name.startswith((MAPS, CALIBRATION))}
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): each for name, each in self.tensors.items() if name.startswith(prefix)}
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

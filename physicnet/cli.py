@@ -120,7 +120,8 @@ def train(
     paths = {"normalized": normalized, "statistics": statistics, "maps": maps, "crops": crops}
     paths |= {"codebook": codebook, "checkpoint": checkpoint, "history": history, "resume": resume}
     with mirrored("train", paths, train=params.train, **sections) as mirror:
-        stage.train(params.train, params.clip, params.model, params.machine, **paths, report=mirror.report)
+        thresholds = params.evaluate.thresholds
+        stage.train(params.train, params.clip, params.model, params.machine, thresholds, **paths, report=mirror.report)
         mirror.show()
 
 
@@ -150,6 +151,7 @@ def forecast(
     sharp: Annotated[bool, typer.Option("--sharp", help="also with the values of the last observed frame")] = False,
     flow: Annotated[bool, typer.Option("--flow", help="also the flow, and the share of the local level")] = False,
     regrid: Annotated[bool, typer.Option("--regrid", help="bring another grid spacing to the model's")] = False,
+    probabilities: Annotated[bool, typer.Option(help="with quantiles and probabilities of the thresholds")] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
 ) -> None:
@@ -161,7 +163,9 @@ def forecast(
     end_cleanly_on_sigterm()
     _refuse_to_overwrite(output, [*observations, Path(model)])
     loaded = load(model, machine_here(device, threads))
-    made = loaded.forecast(observations, lead=lead, at=at, sharp=sharp, flow=flow, regrid=regrid)
+    made = loaded.forecast(
+        observations, lead=lead, at=at, sharp=sharp, flow=flow, regrid=regrid, probabilities=probabilities
+    )
     cf.write(output, made)
     typer.echo(f"{output}: {made.attrs['title']}, {made.sizes['time']} leads")
 

@@ -289,11 +289,14 @@ BaselineName = Literal[
 ]
 
 
+Thresholds = dict[str, list[float]]  # of events, by variable, in its units
+
+
 class EvaluateConfig(Section):
     """Baselines, event thresholds per variable (in its units) and the bootstrap of the intervals."""
 
     baselines: list[BaselineName]
-    thresholds: dict[str, list[float]]
+    thresholds: Thresholds
     fss_scale: Count
     bootstrap_samples: Count
     seed: Index

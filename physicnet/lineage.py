@@ -79,7 +79,7 @@ def declared_entry(root: Path, stage: str) -> StageEntry | None:
     known = _recorded_outs(root)
     deps = {path: known.get(path) or md5_of(root / path) for path in declared.get("deps", [])}
     values = _read_yaml(root / PARAMS)
-    params = {section: values[section] for section in declared.get("params", [])}
+    params = {name: _parameter(values, name) for name in declared.get("params", [])}
     return StageEntry(stage, " ".join(declared["cmd"].split()), deps, params)
 
 
@@ -107,7 +107,14 @@ def is_as_recorded(root: Path, entry: StageEntry) -> bool:
     values = _read_yaml(root / PARAMS)
     code = {path: md5 for path, md5 in entry.deps.items() if path.endswith(".py")}
     is_same_code = all((root / path).is_file() and md5_of(root / path) == md5 for path, md5 in code.items())
-    return is_same_code and all(values.get(section) == value for section, value in entry.params.items())
+    return is_same_code and all(_parameter(values, name) == value for name, value in entry.params.items())
+
+
+def _parameter(values: Any, name: str) -> Any:
+    """A section of params.yaml, or what `section.parameter` names, as DVC has it; None if it is not there."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
 
 
 def command_paths(root: Path, stage: str) -> dict[str, str]:
@@ -127,7 +134,7 @@ def holds_outputs(root: Path, stage: str) -> bool:
     entry, values = recorded_entries(root)[stage], _read_yaml(root / PARAMS)
     files = entry.data | {out["path"]: out["md5"] for out in recorded.get("outs", [])}
     return all((root / path).exists() and md5_of(root / path) == md5 for path, md5 in files.items()) and all(
-        values.get(section) == recorded for section, recorded in entry.params.items()
+        _parameter(values, name) == recorded for name, recorded in entry.params.items()
     )
 
 

@@ -60,6 +60,13 @@ class Standardization:
             return self.cycles.grid
         return None if np.ndim(self.std) == 0 else np.shape(self.std)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value that a forecast can have, physical units; infinite where it is free."""
+        least, greatest = (float(self.inverse(np.asarray(end))) for end in (-np.inf, np.inf))
+        low = least if self.valid_min is None else max(least, self.valid_min)
+        return low, greatest if self.valid_max is None else min(greatest, self.valid_max)
+
     def normalize(self, values: Float[Any, "*batch t h w"], times: Times) -> Float[Any, "*batch t h w"]:
         """From physical units to standardised values."""
         for transform in self.transforms:

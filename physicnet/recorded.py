@@ -79,9 +79,9 @@ def _paths(entry: StageEntry) -> dict[str, Path]:
 
 
 def _sections(entry: StageEntry) -> dict[str, Section]:
-    """Parsed as a stage parses them, so that the values are the same."""
+    """Parsed as a stage parses them, so that the values are the same; a single parameter of a section is none."""
     try:
-        kinds = {name: Params.model_fields[name].annotation for name in entry.params}
+        kinds = {name: Params.model_fields[name].annotation for name in entry.params if "." not in name}
         return {name: kind.model_validate(entry.params[name]) for name, kind in kinds.items()}  # type: ignore[union-attr]
     except (KeyError, ValidationError) as error:
         raise ReplayError(

@@ -28,7 +28,7 @@ PIPELINE = {
         "sum": {
             "cmd": "cat made/b/1 made/a-1\n> total",
             "deps": ["made"],
-            "params": ["sum", "make"],
+            "params": ["sum", "make.size"],
             "outs": ["total"],
         },
     }
@@ -71,6 +71,11 @@ def test_changed_code_and_parameters_are_seen(project: Path, tmp_path: Path) -> 
     assert all(is_as_recorded(tmp_path, entry) for entry in entries.values())
     (tmp_path / "params.yaml").write_text("make: {size: 3, names: [a, b]}\n")
     assert [name for name, entry in entries.items() if is_as_recorded(tmp_path, entry)] == ["make"]
+    (tmp_path / "params.yaml").write_text("make: {size: 3, names: [c]}\nsum: {rate: 0.002}\n")
+    assert [name for name, entry in entries.items() if is_as_recorded(tmp_path, entry)] == [
+        "sum"
+    ]  # reads the size alone
+    (tmp_path / "params.yaml").write_text("make: {size: 3, names: [a, b]}\n")
     (tmp_path / "code.py").unlink()
     assert not is_as_recorded(tmp_path, entries["make"])
 

@@ -15,7 +15,7 @@ import typer.main
 import yaml
 
 from physicnet.cli import app
-from physicnet.config import Params, Section
+from physicnet.config import Params, Section, Thresholds
 from physicnet.data.crops import draw_crops
 from physicnet.data.ingest import ingest
 from physicnet.data.normalize import normalize
@@ -60,8 +60,9 @@ def test_the_package_itself_only_hands_on_what_is_asked_for() -> None:
 
 @each_stage
 def test_params_are_the_sections_that_the_stage_takes(stage: str) -> None:
-    names = {kind: name for name, kind in get_type_hints(Params).items()}
-    taken = [names[kind] for kind in get_type_hints(FUNCTIONS[stage]).values() if is_section(kind)]
+    names = {kind: name for name, kind in get_type_hints(Params).items()} | {Thresholds: "evaluate.thresholds"}
+    hints = get_type_hints(FUNCTIONS[stage]).values()
+    taken = [names[kind] for kind in hints if is_section(kind) or kind == Thresholds]
     assert STAGES[stage]["params"] == taken
 
 

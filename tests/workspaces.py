@@ -45,12 +45,19 @@ def write_lock(root: Path) -> None:
         name: {
             "cmd": stage["cmd"],
             "deps": [{"path": path, "md5": md5_of(root / path)} for path in stage["deps"]],
-            "params": {"params.yaml": {section: values[section] for section in stage["params"]}},
+            "params": {"params.yaml": {name: value_of(values, name) for name in stage["params"]}},
             "outs": [{"path": path, "md5": md5_of(root / path)} for path in _outs(stage)],
         }
         for name, stage in stages.items()
     }
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}, sort_keys=False))
+
+
+def value_of(values: Any, name: str) -> Any:
+    """A section, or a parameter of one: `section.parameter`."""
+    for part in name.split("."):
+        values = values[part]
+    return values
 
 
 def paths_of(stage: str) -> dict[str, Path]:
@@ -60,9 +67,9 @@ def paths_of(stage: str) -> dict[str, Path]:
 
 
 def sections_of(params: Params, stage: str) -> dict[str, Section]:
-    """The parameters that a stage reads."""
+    """The sections that a stage reads as a whole."""
     names = yaml.safe_load((HERE / "dvc.yaml").read_text())["stages"][stage]["params"]
-    return {name: getattr(params, name) for name in names}
+    return {name: getattr(params, name) for name in names if "." not in name}
 
 
 def write_results(folder: Path) -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from physicnet.clock import format_minute
 from physicnet.drawing import Grid, save
 from physicnet.evaluation import atlas, figures, labels
+from physicnet.evaluation.reliability import uncertainty_figure
 from physicnet.evaluation.scoring import Case
 from physicnet.evaluation.vocabulary import CodeStatistics
 from physicnet.fields import Field
@@ -80,6 +81,15 @@ def draw_codes(folder: Path, codes: CodeStatistics, table: pd.DataFrame, case: C
     save(atlas.atlas_figure(table, patches, chart), folder / "atlas.png")
     minutes = codes.lead * float(case.past.step / np.timedelta64(1, "m"))
     save(atlas.growth_figure(table, patches, chart, minutes=minutes), folder / "growth.png")
+
+
+def draw_uncertainty(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write a figure per variable of the tables `uncertainty`, `ranks` and `reliability`."""
+    variables = tables["uncertainty"]["variable"].unique()
+    for variable in variables:
+        parts = (tables[name][tables[name]["variable"] == variable] for name in ("uncertainty", "ranks", "reliability"))
+        suffix = f"_{variable}" if len(variables) > 1 else ""
+        save(uncertainty_figure(*parts), folder / f"uncertainty{suffix}.png")
 
 
 def chart_of(field: Field, channel: int, truth: np.ndarray, normalizer: Normalizer) -> figures.Map:

@@ -7,6 +7,7 @@ cell where the truth was observed, lead by lead.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,10 +16,14 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
+from physicnet import calibration
+from physicnet.calibration import Calibration
+from physicnet.checkpoint import CheckpointError
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
-from physicnet.evaluation import pooling
+from physicnet.evaluation import pooling, probabilistic
 from physicnet.evaluation.animation import draw_leads
-from physicnet.evaluation.gallery import draw_codes, draw_gallery
+from physicnet.evaluation.gallery import draw_codes, draw_gallery, draw_uncertainty
+from physicnet.evaluation.probabilistic import ProbabilityBoard
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Case, Scoreboard, data_ranges, forecast_case
 from physicnet.evaluation.training_part import TrainingPart
@@ -26,6 +31,9 @@ from physicnet.evaluation.vocabulary import MANY, CodeStatistics
 from physicnet.fields import DataError, Field, written_whole
 from physicnet.model.forecaster import Forecaster
 from physicnet.normalization import Normalizer
+
+Calibrations = Mapping[str, Mapping[str, Calibration]]  # by forecaster and variable
+NONE: Calibrations = MappingProxyType({})
 
 
 @runtime_checkable
@@ -62,6 +70,7 @@ def evaluate(
     """Write `metrics` (means over leads) and the folder `results` (tables and figures).
 
     Raises:
+        CheckpointError: if the checkpoint is of a version that did not learn how far its forecasts err.
         DataError: if the test part holds no clip, a baseline cannot be fitted, or a forecast cannot be scored.
         ConfigError: if a baseline is asked for whose package is not installed.
     """
@@ -72,8 +81,28 @@ def evaluate(
     splits = json.loads(statistics.read_text(encoding="utf-8"))["splits"]
     normalizer = Normalizer.load(statistics, maps)
     baselines = build_baselines(config.baselines, TrainingPart(record, splits["train"], clip), normalizer)
-    forecasters = [ModelForecaster.load(checkpoint, machine), *baselines]
-    compare(forecasters, record, starts, normalizer, config, clip, metrics=metrics, results=results)
+    model = ModelForecaster.load(checkpoint, machine)
+    if not model.calibrations:
+        raise CheckpointError(f"{checkpoint} does not tell how far its forecasts err; train again (dvc repro)")
+    (reference,) = (baseline for baseline in baselines if baseline.name == pooling.REFERENCE)
+    calibrations = {
+        model.name: model.calibrations,
+        reference.name: calibrated(reference, record, splits["validation"], clip, normalizer),
+    }
+    forecasters, outputs = [model, *baselines], {"metrics": metrics, "results": results}
+    compare(forecasters, record, starts, normalizer, config, clip, **outputs, calibrations=calibrations)
+
+
+def calibrated(
+    forecaster: Forecaster, record: Field, ranges: Sequence[Sequence[int]], clip: ClipConfig, normalizer: Normalizer
+) -> dict[str, Calibration]:
+    """Learn how far a forecaster errs from the validation part, as the model is calibrated when it has been trained."""
+
+    def read(start: int, stop: int) -> Field:
+        return Field(record.isel(start, stop).dataset.compute())
+
+    origins = calibration.origins_of(ranges, clip.frames_in)
+    return calibration.fit(forecaster.forecast, read, origins, clip, normalizer)
 
 
 def read_starts(crops: Path, part: str = "test") -> list[int]:
@@ -102,13 +131,15 @@ def compare(
     *,
     metrics: Path,
     results: Path,
+    calibrations: Calibrations = NONE,
 ) -> None:
     """Score forecasters, the first of which is the model, and write all results, or nothing.
 
-    Persistence must be among them. The figures show the middle origin; what the codes stand for is read from at most
-    `MANY` origins and that one.
+    Persistence must be among them. Those that have `calibrations` are scored as distributions, too. The figures
+    show the middle origin; what the codes stand for is read from at most `MANY` origins and that one.
     """
     scoreboard, codes = Scoreboard(config, data_ranges(normalizer)), CodeStatistics.of(normalizer, record.units)
+    probabilities = ProbabilityBoard(config.thresholds)
     middle = starts[len(starts) // 2]
     read = {*starts[:: -(-len(starts) // MANY)], middle}
     example: Case | None = None
@@ -116,6 +147,7 @@ def compare(
     for start in track(starts, "forecasting from each origin", console=Console(stderr=True)):
         case = forecast_case(forecasters, record, start, clip)
         scoreboard.add(case)
+        probabilities.add(case, calibrations)
         explanation = _explanation(forecasters[0], case) if start in read else None
         if explanation is not None:
             codes.add(case, explanation)
@@ -123,11 +155,10 @@ def compare(
             example, explained = case, explanation
     assert example is not None
     sums, spectra = scoreboard.sums(), scoreboard.spectra()
-    scores = pooling.pooled(sums, config)
-    for forecaster in forecasters:
-        if isinstance(forecaster, Saturating):
-            scores = with_saturation(scores, forecaster.name, record.variables, forecaster.take_saturation())
+    scores = _with_saturations(pooling.pooled(sums, config), forecasters, record.variables)
     summary = pooling.means(scores) | {"headline": pooling.headline(scores, forecasters[0].name)}
+    for name, variable, means in probabilistic.means(probabilities):
+        summary[name][variable] |= means
     with written_whole(metrics) as file, written_whole(results) as folder:
         (folder / "figures").mkdir(parents=True)
         _write_table(scores, folder / "scores.csv")
@@ -135,6 +166,7 @@ def compare(
         _write_table(spectra, folder / "spectra.csv")
         draw_gallery(folder / "figures", example, scores, spectra, normalizer, explained)
         draw_leads(folder, example, normalizer)
+        _write_probabilities(probabilities, folder)
         if codes.rows:
             table = codes.table(config)
             _write_table(table, folder / "codes.csv")
@@ -142,8 +174,26 @@ def compare(
         file.write_text(json.dumps(_rounded(summary), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _write_probabilities(board: ProbabilityBoard, folder: Path) -> None:
+    if not board.rows:
+        return
+    tables = {"uncertainty": board.scores(), "ranks": board.ranks(), "reliability": board.reliability()}
+    for name, table in tables.items():
+        _write_table(table, folder / f"{name}.csv")
+    draw_uncertainty(folder / "figures", tables)
+
+
 def _explanation(forecaster: Forecaster, case: Case) -> Mapping[str, np.ndarray] | None:
     return forecaster.explain(case.past) if isinstance(forecaster, Explaining) else None
+
+
+def _with_saturations(
+    scores: pd.DataFrame, forecasters: Sequence[Forecaster], variables: Sequence[str]
+) -> pd.DataFrame:
+    for forecaster in forecasters:
+        if isinstance(forecaster, Saturating):
+            scores = with_saturation(scores, forecaster.name, variables, forecaster.take_saturation())
+    return scores
 
 
 def with_saturation(

@@ -18,12 +18,14 @@ from physicnet.data.axes import horizontal
 from physicnet.data.spacing import mapping_of
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
+from physicnet.forecasting.chances import LEVELS, Chances
 from physicnet.forecasting.leads import UNITS, unit_of
 
 CONVENTIONS = "CF-1.11"
 REFERENCES = "arXiv:2402.05970"
 TIME, REFERENCE, PERIOD, BEYOND = "time", "forecast_reference_time", "forecast_period", "beyond_trained_leads"
 SHARP, FLOW, GATE = "_sharp", ("flow_x", "flow_y"), "gate"
+QUANTILE, EXCEEDANCE, THRESHOLD = "_quantile", "_exceedance", "_threshold"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Made:
     frames: Float32[np.ndarray, "k c h w"]
     sharp: Float32[np.ndarray, "k c h w"] | None = None
     parts: dict[str, np.ndarray] = field(default_factory=dict)  # as of `ModelForecaster.explain`
+    chances: dict[str, Chances] = field(default_factory=dict)  # by variable
 
 
 def describe(past: Field, made: Made, provenance: Provenance) -> xr.Dataset:
@@ -57,16 +60,20 @@ def describe(past: Field, made: Made, provenance: Provenance) -> xr.Dataset:
         if made.sharp is not None:
             title = f"{_title(past, name)}, with the values of the last observed frame"
             arrays[name + SHARP] = (dims, made.sharp[:, index], attributes | {"long_name": title})
+        if name in made.chances:
+            arrays |= _chances(past, name, made.chances[name])
     extra = _parts(past, made.parts) | {BEYOND: (TIME, _beyond(num_leads, provenance.trained_leads), BEYOND_ATTRIBUTES)}
-    _check_names(past, {*extra, TIME, REFERENCE, PERIOD})
+    coordinates = _coordinates(past, num_leads) | _levels(past, made.chances)
+    _check_names(past, {*extra, TIME, REFERENCE, PERIOD, *coordinates} - set(past.dataset.coords))
     arrays |= extra
-    dataset = xr.Dataset(arrays, _coordinates(past, num_leads), _attributes(past, provenance))
+    dataset = xr.Dataset(arrays, coordinates, _attributes(past, provenance))
     return _mapped(dataset, past)
 
 
 def _check_names(past: Field, taken: set[str]) -> None:
     """Check that nothing that belongs to a forecast is called as a channel."""
-    twice = set(past.variables) & (taken | {name + SHARP for name in past.variables})
+    own = {name + suffix for name in past.variables for suffix in (SHARP, QUANTILE, EXCEEDANCE)}
+    twice = set(past.variables) & (taken | own)
     if twice:
         raise DataError(
             f"{', '.join(sorted(twice))} would be two things in a forecast; give the variable another channel in "
@@ -146,6 +153,43 @@ def _parts(past: Field, parts: dict[str, np.ndarray]) -> dict[str, Any]:
     words = {"long_name": "share of the local level in what grows and decays", "units": "1"}
     arrays[GATE] = ((TIME, row, column), parts["gate"], words)
     return arrays
+
+
+def _chances(past: Field, name: str, chances: Chances) -> dict[str, Any]:
+    """Describe quantiles and probabilities of a variable."""
+    title, dims, attributes = _title(past, name), (TIME, *past.spatial_dims), past.dataset[name].attrs
+    words = {"ancillary_variables": BEYOND, "comment": LEARNED}
+    arrays: dict[str, Any] = {
+        name + QUANTILE: (
+            (QUANTILE[1:], *dims),
+            chances.quantiles,
+            attributes | words | {"long_name": f"quantiles of {title}"},
+        )
+    }
+    if len(chances.thresholds):
+        told = {"long_name": f"probability that {title} is not below the threshold", "units": "1"}
+        arrays[name + EXCEEDANCE] = ((name + THRESHOLD, *dims), chances.exceedance, words | told)
+    return arrays
+
+
+LEARNED = (
+    "by what was observed, in the validation part of the record, where about such a value was forecast at that lead; "
+    "missing beyond the trained leads, and in cells that none of the frames used has observed"
+)
+
+
+def _levels(past: Field, chances: dict[str, Chances]) -> dict[str, Any]:
+    """The coordinates of quantiles and probabilities."""
+    if not chances:
+        return {}
+    coordinates: dict[str, Any] = {
+        QUANTILE[1:]: (QUANTILE[1:], LEVELS, {"long_name": "probability of a value that is lower", "units": "1"})
+    }
+    for name, own in chances.items():
+        if len(own.thresholds):
+            words = {"long_name": f"threshold of {_title(past, name)}", "units": past.units[name]}
+            coordinates[name + THRESHOLD] = (name + THRESHOLD, own.thresholds, words)
+    return coordinates
 
 
 def _metres(past: Field, axis: str) -> float | None:

@@ -11,8 +11,9 @@ import xarray as xr
 from pydantic import ValidationError
 
 from physicnet.checkpoint import CheckpointError, content_hash
-from physicnet.config import IngestConfig, MachineConfig
+from physicnet.config import IngestConfig, MachineConfig, Thresholds
 from physicnet.fields import DataError, Field
+from physicnet.forecasting.chances import chances_of
 from physicnet.forecasting.described import Made, Provenance, describe
 from physicnet.forecasting.kind import Kind, metadata_of
 from physicnet.forecasting.leads import num_steps
@@ -44,6 +45,9 @@ class Model:
         self.sha256 = content_hash(checkpoint)
         self.rules: dict = told["ingest"]
         self.span: dict[str, str] = told["span"]
+        calibrated = bool(self.forecaster.calibrations)
+        self.thresholds: Thresholds = metadata_of(checkpoint, "thresholds")["thresholds"] if calibrated else {}
+        self._path = checkpoint
 
     @property
     def units(self) -> dict[str, str]:
@@ -59,6 +63,7 @@ class Model:
         sharp: bool = False,
         flow: bool = False,
         regrid: bool = False,
+        probabilities: bool = True,
     ) -> xr.Dataset:
         """Forecast from the newest frames of files or of a dataset.
 
@@ -70,24 +75,39 @@ class Model:
             sharp: give also each variable with the values of the last observed frame, in the order of the forecast.
             flow: give also the flow, and the share of the local level.
             regrid: bring observations of another grid spacing to the model's; the attribute `history` says how.
+            probabilities: give also quantiles, and the probability of reaching the thresholds of the parameters that
+                trained; both are missing beyond the trained leads.
 
         Returns:
             The forecast in the layout of docs/data-formats.md.
 
         Raises:
+            CheckpointError: if the checkpoint is of a version that did not learn probabilities, and they are asked for.
             DataError: if the observations are not what the model needs, or the lead is no multiple of its step.
         """
         steps = self.forecaster.frames_out if lead is None else num_steps(lead, self.kind.step)
         past, notes = Reader(self.rules, self.kind).read(observations, at, regrid=regrid)
-        return self.forecast_field(past, steps, sharp=sharp, flow=flow, notes=notes)
+        return self.forecast_field(past, steps, sharp=sharp, flow=flow, probabilities=probabilities, notes=notes)
 
     def forecast_field(
-        self, past: Field, num_leads: int, *, sharp: bool = False, flow: bool = False, notes: Sequence[str] = ()
+        self,
+        past: Field,
+        num_leads: int,
+        *,
+        sharp: bool = False,
+        flow: bool = False,
+        probabilities: bool = True,
+        notes: Sequence[str] = (),
     ) -> xr.Dataset:
         """Forecast the `num_leads` frames after a field, which is in the model's units; see `forecast`.
 
         `notes` tell what was done to the observations before, for the attribute `history`.
         """
+        if probabilities and not self.forecaster.calibrations:
+            raise CheckpointError(
+                f"{self._path} does not tell how far its forecasts err: train again, or forecast without probabilities "
+                "(--no-probabilities)"
+            )
         past = past.isel(max(0, past.shape[0] - self.kind.frames_in), past.shape[0])
         if past.units != self.units:
             raise DataError(f"the model takes {self.units}, the observations are in {past.units}; convert them")
@@ -99,6 +119,7 @@ class Model:
             frames,
             sharpened(frames, past) if sharp else None,
             self.forecaster.explain(past, num_leads) if flow else {},
+            chances_of(past, frames, self.forecaster.calibrations, self.thresholds) if probabilities else {},
         )
         span, trained = (self.span["start"], self.span["end"]), self.forecaster.frames_out
         provenance = Provenance(self.sha256, *span, trained, tuple(notes))

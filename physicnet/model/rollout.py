@@ -9,7 +9,9 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
-from physicnet.checkpoint import MAPS, CheckpointError, load_checkpoint
+from physicnet import calibration
+from physicnet.calibration import Calibration
+from physicnet.checkpoint import CALIBRATION, MAPS, CheckpointError, load_checkpoint
 from physicnet.clock import format_time
 from physicnet.config import ClipConfig, MachineConfig, ModelConfig
 from physicnet.fields import DataError, Field
@@ -21,7 +23,10 @@ from physicnet.normalization import Normalizer
 
 
 class ModelForecaster:
-    """A checkpoint, ready to forecast; it needs nothing but its file."""
+    """A checkpoint, ready to forecast; it needs nothing but its file.
+
+    `calibrations`, by variable, tell how far its forecasts err; there are none before training has ended.
+    """
 
     name = "physicnet"
 
@@ -34,6 +39,7 @@ class ModelForecaster:
         self.frames_out = clip.frames_out
         self.device = device
         self.tile_cells = tile_cells
+        self.calibrations: dict[str, Calibration] = {}
         self._limited: list[np.ndarray] = []
 
     @classmethod
@@ -47,17 +53,22 @@ class ModelForecaster:
         stored = load_checkpoint(checkpoint)
         torch.set_num_threads(machine.num_threads)
         try:
-            maps = {name for name in stored.tensors if name.startswith(MAPS)}
-            fitted = {name.removeprefix(MAPS): stored.tensors[name].numpy() for name in maps}
-            normalizer = Normalizer.from_dict(stored.metadata["normalizer"], fitted)
+            maps, fitted = (
+                {name: tensor.numpy() for name, tensor in stored.under(prefix).items()}
+                for prefix in (MAPS, CALIBRATION)
+            )
+            normalizer = Normalizer.from_dict(stored.metadata["normalizer"], maps)
             clip = ClipConfig(**stored.metadata["clip"])
             model = ModelConfig(**stored.metadata["model"])
             variables, window = len(normalizer.variables), stored.metadata["window"]
             net = build(model, variables=variables, frames_in=clip.frames_in, window=window)
-            net.load_state_dict({name: stored.tensors[name] for name in stored.tensors.keys() - maps})
+            net.load_state_dict(stored.weights)
+            calibrations = calibration.from_arrays(normalizer, fitted) if fitted else {}
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{checkpoint} holds no PhysicNet of this version ({error}); train again") from error
-        return cls(net, normalizer, clip, device, tile_cells=machine.tile_cells)
+        forecaster = cls(net, normalizer, clip, device, tile_cells=machine.tile_cells)
+        forecaster.calibrations = calibrations
+        return forecaster
 
     def forecast(self, past: Field, num_leads: int) -> Float32[np.ndarray, "k c h w"]:
         """Forecast from the last `frames_in` frames of `past`; see `Forecaster`.

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils.memory_format import convert_conv2d_weight_memory_format
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
-from physicnet.config import ClipConfig, MachineConfig, ModelConfig, TrainConfig
+from physicnet.config import ClipConfig, MachineConfig, ModelConfig, Thresholds, TrainConfig
 from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
 from physicnet.model.flow import roughness
 from physicnet.model.physicnet import PhysicNet, Prediction
 from physicnet.normalization import Normalizer
+from physicnet.training.calibrating import calibrate
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
@@ -146,6 +147,7 @@ def train(
     clip: ClipConfig,
     model: ModelConfig,
     machine_config: MachineConfig,
+    thresholds: Thresholds,
     *,
     normalized: Path,
     statistics: Path,
@@ -159,7 +161,11 @@ def train(
 ) -> None:
     """Write the model of the best validation, and one row per epoch.
 
+    The checkpoint tells how far its forecasts of the validation part err, and of what `thresholds` forecasts give the
+    probability.
+
     Raises:
+        DataError: if a variable was not observed in the validation part.
         CheckpointError: if the pretrained codebook is of a model of another size, or the checkpoint of
             `config.init_from` is not the one meant or does not agree with data and parameters.
     """
@@ -171,8 +177,10 @@ def train(
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=report)
         if on.leads:
             write_history(history, fitted)
-            metadata = inputs.metadata(model, clip) | {"best_epoch": fitted.best_epoch}
-            save_checkpoint(checkpoint, fitted.weights | inputs.maps(), metadata)
+            metadata = inputs.metadata(model, clip) | {"best_epoch": fitted.best_epoch, "thresholds": thresholds}
+            paths = {"normalized": normalized, "statistics": statistics}
+            errors = calibrate(fitted.weights, inputs, model, clip, machine_config, **paths)
+            save_checkpoint(checkpoint, fitted.weights | inputs.maps() | errors, metadata)
             finish(resume)
 
 

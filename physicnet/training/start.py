@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from physicnet.checkpoint import MAPS, Checkpoint, CheckpointError, content_hash, load_checkpoint
+from physicnet.checkpoint import Checkpoint, CheckpointError, content_hash, load_checkpoint
 from physicnet.config import InitConfig
 from physicnet.data.spacing import Spacing, compare_spacing
 from physicnet.model.physicnet import PhysicNet
@@ -110,7 +110,7 @@ def _compared(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _load(path: Path, net: PhysicNet, stored: Checkpoint) -> None:
-    weights = {name: tensor for name, tensor in stored.tensors.items() if not name.startswith(MAPS)}
+    weights = stored.weights
     expected = {name: tensor.shape for name, tensor in net.state_dict().items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
     if found != expected:

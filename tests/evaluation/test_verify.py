@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import xarray as xr
 from safetensors.numpy import save_file
 
+from physicnet.calibration import Calibration
+from physicnet.checkpoint import CheckpointError
 from physicnet.config import ClipConfig, EvaluateConfig, MachineConfig
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.training_part import TrainingPart
-from physicnet.evaluation.verify import compare, evaluate, read_starts
+from physicnet.evaluation.verify import calibrated, compare, evaluate, read_starts
 from physicnet.fields import DataError, Field
 from physicnet.normalization import Normalizer, Standardization
 
@@ -28,6 +31,7 @@ class Stub:
 
     def __init__(self, record: Field, error: float) -> None:
         self.record, self.error = record, error
+        self.calibrations = {"rain": exact(3)}
 
     def forecast(self, past: Field, num_leads: int) -> np.ndarray:
         first = int(np.searchsorted(self.record.times, past.times[-1])) + 1
@@ -36,6 +40,14 @@ class Stub:
     def explain(self, past: Field) -> dict[str, np.ndarray]:
         shape = past.shape[2:]
         return {"flow": np.ones((2, *shape)), "gate": np.ones((3, *shape)), "codes": np.zeros((4, 5), int)}
+
+
+def exact(num_leads: int) -> Calibration:
+    """One that says that observations are 0 to 1 deviation above the forecast, and never dry."""
+    channel = Standardization("rain", (), 0.0, 1.0)
+    parts = np.full((num_leads, 0), np.inf), np.zeros((num_leads, 1)), np.zeros((num_leads, 1))
+    errors = np.tile(np.linspace(0.0, 1.0, 201), (num_leads, 1, 1))
+    return Calibration(channel, *(part.astype(np.float32) for part in (*parts, errors)))
 
 
 class Bounded(Stub):
@@ -49,7 +61,7 @@ def run_stage(folder: Path, record: Field, normalizer: Normalizer) -> None:
     """Run the stage on a record of ten frames with two test origins; the model is a stub that errs by 0.5 mm/h."""
     record.save(folder / "fields.zarr")
     save_file(normalizer.maps(), folder / "maps.safetensors")
-    content = {"splits": {"train": [[0, 4]]}, "variables": normalizer.to_dict()}
+    content = {"splits": {"train": [[0, 4]], "validation": [[1, 6]]}, "variables": normalizer.to_dict()}
     (folder / "statistics.json").write_text(json.dumps(content))
     rows = [("validation", 2, "global"), ("test", 5, "global"), ("test", 4, "global"), ("train", 0, "local")]
     pd.DataFrame(rows, columns=["split", "start", "level"]).to_csv(folder / "crops.csv", index=False)
@@ -81,9 +93,11 @@ def test_the_stage_writes_metrics_tables_and_figures_and_nothing_else(evaluated:
     inputs = {"fields.zarr", "statistics.json", "maps.safetensors", "crops.csv"}
     assert {path.name for path in evaluated.iterdir()} - inputs == {"metrics.json", "results"}
     written = {str(path.relative_to(evaluated / "results")) for path in (evaluated / "results").rglob("*.*")}
-    assert written == {"scores.csv", "origins.csv", "spectra.csv", "codes.csv"} | {
-        f"figures/{name}.png" for name in ("forecast", "skill", "spectra", "flow", "codes", "atlas", "growth")
-    } | {"figures/forecast.gif"} | {f"frames/rain/lead_{minutes}.png" for minutes in ("000", "010", "020", "030")}
+    tables = ("scores", "origins", "spectra", "codes", "uncertainty", "ranks", "reliability")
+    figures = ("forecast", "skill", "spectra", "flow", "codes", "atlas", "growth", "uncertainty")
+    assert written == {f"{name}.csv" for name in tables} | {f"figures/{name}.png" for name in figures} | {
+        "figures/forecast.gif"
+    } | {f"frames/rain/lead_{minutes}.png" for minutes in ("000", "010", "020", "030")}
 
 
 def test_the_scores_are_those_of_a_constant_error(evaluated: Path) -> None:
@@ -100,6 +114,48 @@ def test_the_scores_are_those_of_a_constant_error(evaluated: Path) -> None:
     rivals = scores[scores["model"] == "persistence"]
     share = float((ours["rmse"].to_numpy() / rivals["rmse"].to_numpy()).max())
     assert means["headline"]["rain"]["rmse_of_persistence_worst_lead"] == pytest.approx(share, rel=1e-4)
+
+
+def test_the_distributions_of_the_model_and_of_persistence_are_scored(evaluated: Path) -> None:
+    scores = pd.read_csv(evaluated / "results" / "uncertainty.csv")
+    assert scores[["model", "lead"]].to_numpy().tolist() == [
+        [model, lead] for model in ("physicnet", "persistence") for lead in (1, 2, 3)
+    ]
+    ours = scores[scores["model"] == "physicnet"]
+    assert (ours["coverage_90"] == 0).all()  # the stub is half a unit above what is observed, not below it
+    means = json.loads((evaluated / "metrics.json").read_text())
+    assert means["physicnet"]["rain"]["crps"] == pytest.approx(ours["crps"].mean(), rel=1e-4)
+    assert means["persistence"]["rain"]["coverage_80"] <= 1
+    assert "crps" not in means["climatology"]["rain"]
+
+
+def test_a_model_of_unknown_errors_is_refused(
+    moving_blob: Field, normalizer: Normalizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.exact", lambda _: 1 / 0)
+    monkeypatch.setattr(Stub, "__init__", lambda self, *_: setattr(self, "calibrations", {}))
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors does not tell how far its forecasts err; train again"
+    ):
+        run_stage(tmp_path, moving_blob, normalizer)
+
+
+def test_the_test_part_does_not_calibrate(moving_blob: Field, normalizer: Normalizer, field_of: Callable) -> None:
+    values = moving_blob.frames(0, 10)[:, 0].copy()
+    values[6:] = 99.0
+    values[:1] = 77.0
+    (ours, theirs) = (
+        calibrated(
+            build_baselines([], TrainingPart(moving_blob, [[0, 4]], CLIP), normalizer)[0],
+            record,
+            [[1, 6]],
+            CLIP,
+            normalizer,
+        )["rain"]
+        for record in (moving_blob, field_of(values))
+    )
+    for name, array in ours.arrays().items():
+        np.testing.assert_array_equal(array, theirs.arrays()[name])
 
 
 def test_saturation_stands_beside_the_scores_of_the_model_that_counts_it(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from training.conftest import CLIP, INGEST, MACHINE, MODEL
 
-from physicnet.checkpoint import MAPS, save_checkpoint
+from physicnet.calibration import TABLE
+from physicnet.checkpoint import CALIBRATION, MAPS, save_checkpoint
 from physicnet.config import IngestConfig
 from physicnet.data.spacing import mapping_of, place_of, spacing_of
 from physicnet.data.synthetic import Uniform, advected_field
@@ -21,6 +22,12 @@ from physicnet.transforms import Decibel
 
 NORMALIZER = Normalizer((Standardization("rate", (Decibel(threshold=0.1, floor=-15.0),), mean=1.0, std=5.0),))
 NO_MAPS: dict[str, np.ndarray] = {}
+CALIBRATED = {
+    "edges": np.full((CLIP.frames_out, 1), np.inf, np.float32),
+    "lowest": np.full((CLIP.frames_out, 2), 0.25, np.float32),
+    "highest": np.zeros((CLIP.frames_out, 2), np.float32),
+    "errors": np.tile((2 * TABLE - 1).astype(np.float32), (CLIP.frames_out, 2, 1)),
+}
 SPAN = {"start": "2019-01-01T00:00:00", "end": "2019-02-01T00:00:00", "calendar": "proleptic_gregorian"}
 STEREOGRAPHIC = {
     "grid_mapping_name": "polar_stereographic",
@@ -44,7 +51,10 @@ def record(num_frames: int = 6, height: int = 23, width: int = 29) -> Field:
 def save(
     path: Path, like: Field, config: IngestConfig = INGEST, tensors: Mapping[str, np.ndarray] = NO_MAPS, **changes: Any
 ) -> Path:
-    """Write a checkpoint of a model for records like this one, which were read by these rules."""
+    """Write a checkpoint of a model for records like this one, which were read by these rules.
+
+    In one of four cells it was dry, whatever was forecast; in the others errors are spread evenly over ±1 deviation.
+    """
     net = build(MODEL, variables=len(like.variables), frames_in=CLIP.frames_in, window=16)
     metadata = {
         "model": MODEL.model_dump(mode="json"),
@@ -58,8 +68,14 @@ def save(
         "ingest": config.rules(),
         "span": SPAN,
     }
+    metadata = metadata | {"thresholds": {name: [1.0, 5.0] for name in like.variables}} | changes
     maps = {MAPS + name: torch.from_numpy(array) for name, array in tensors.items()}
-    save_checkpoint(path, net.state_dict() | maps, metadata | changes)
+    calibrations = {
+        f"{CALIBRATION}{entry['variable']}/{name}": torch.from_numpy(array)
+        for entry in metadata["normalizer"]
+        for name, array in CALIBRATED.items()
+    }
+    save_checkpoint(path, net.state_dict() | maps | calibrations, metadata)
     return path
 
 

@@ -23,6 +23,7 @@ from physicnet.training.loop import Fitted
 from physicnet.training.pretraining import pretrain
 
 NAMES = ("checkpoint", "history")
+THRESHOLDS = {"rate": [1.0]}
 
 
 def run(data: Data, codebook: Path, folder: Path, **changes: object) -> Path:
@@ -32,6 +33,7 @@ def run(data: Data, codebook: Path, folder: Path, **changes: object) -> Path:
         CLIP,
         MODEL,
         MACHINE,
+        THRESHOLDS,
         **data.paths,
         codebook=codebook,
         checkpoint=checkpoint,
@@ -81,7 +83,9 @@ def test_a_codebook_of_another_size_is_refused(data: Data, codebook: Path, tmp_p
     outputs = {"checkpoint": tmp_path / "m", "history": tmp_path / "h", "resume": tmp_path / "r"}
     larger = MODEL.model_copy(update={"num_codes": 13})
     with pytest.raises(CheckpointError, match="codebook.* instead of .*run the codebook stage again"):
-        train(TRAIN, CLIP, larger, MACHINE, **data.paths, codebook=codebook, **outputs, report=lambda *_: None)
+        train(
+            TRAIN, CLIP, larger, MACHINE, THRESHOLDS, **data.paths, codebook=codebook, **outputs, report=lambda *_: None
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -183,7 +187,7 @@ def pretrain_shared(data: Data, folder: Path) -> None:
 def train_shared(data: Data, folder: Path) -> None:
     outputs = {"checkpoint": folder / "model", "history": folder / "training.csv", "resume": folder / "second"}
     paths = data.paths | {"codebook": folder / "codebook.safetensors"}
-    train(TRAIN.model_copy(update=SHARED), CLIP, EAGER, MACHINE, **paths, **outputs, report=lambda *_: None)
+    train(TRAIN.model_copy(update=SHARED), CLIP, EAGER, MACHINE, THRESHOLDS, **paths, **outputs, report=lambda *_: None)
 
 
 def test_two_processes_lose_at_every_step_what_one_does(patchy: Data, tmp_path: Path) -> None:

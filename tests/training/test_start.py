@@ -204,7 +204,7 @@ def test_adapting_moves_codebook_memory_and_confidences_and_not_a_bit_of_anythin
     data: Data, codebook: Path, trained: Path, tmp_path: Path
 ) -> None:
     adapted = run(data, codebook, tmp_path, init_from=init(trained), learns="fusion")
-    before, after = load_checkpoint(trained).tensors, load_checkpoint(adapted).tensors
+    before, after = load_checkpoint(trained).weights, load_checkpoint(adapted).weights
     assert before.keys() == after.keys()
     assert {name for name in before if before[name].numpy().tobytes() != after[name].numpy().tobytes()} == ADAPTED
     assert after["codebook.updates"] > before["codebook.updates"]
