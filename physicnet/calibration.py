@@ -10,6 +10,9 @@ observed in it when such forecasts came true:
 | R(u)   | quantile function of y - f over all other y: a table at the levels `TABLE`                            |
 | q(v)   | quantile of level v: lowest for v <= p0, highest for v > 1 - p1, else f + R((v - p0) / (1 - p0 - p1)) |
 
+R is widened about its median, lead by lead, until each half of the forecasts that were learned from would hold for the
+other half: errors of one day are alike, and those of another day are not known.
+
 So errors are carried over to other weather as differences, but "it stays dry" is a probability of its own: differences
 alone, cut off at zero, say too seldom that it does. Distributions of rain in two parts: Sloughter et al. 2007;
 quantiles of errors by the value of the forecast: Bremnes 2004. What was compared: docs/decisions/0024-uncertainty.md.
@@ -17,6 +20,7 @@ quantiles of errors by the value of the forecast: Bremnes 2004. What was compare
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
@@ -32,6 +36,8 @@ TABLE = np.linspace(0.0, 1.0, 201)  # levels at which errors are kept
 ORIGINS = 96  # forecasts that are learned from, at most, evenly spread
 CELLS = 16_384  # of a frame that are learned from, at most, evenly spread: neighbours err alike
 LEVELS = np.arange(1, 20) / 20  # of quantiles: what is observed falls between two of them equally often
+HELD = 0.8  # of the observations that one half of the forecasts must hold, by what the other half has taught
+WIDENINGS = np.arange(20, 61) / 20  # factors that are tried until it does, 1.00 to 3.00
 NEAR = 1e-3  # standard deviations within which a value, rounded as it is, lies at a bound
 ARRAYS = ("edges", "lowest", "highest", "errors")
 
@@ -179,20 +185,68 @@ def _calibration(channel: Standardization, by_lead: Sequence[Sequence[Float32[np
                 f"nothing was observed of {channel.variable} in the validation part {lead} steps after any frame, so "
                 "nothing tells how far such forecasts err: raise normalize.validation_fraction, or add data"
             )
-        leads.append(_regimes_of(*np.concatenate(pairs, axis=1)))
+        leads.append(_regimes_of(np.concatenate(pairs, axis=1)).widened(_widening(pairs)))
     return Calibration(channel, *(np.stack(parts) for parts in zip(*leads, strict=True)))
 
 
-def _regimes_of(
-    forecast: Float32[np.ndarray, "n"],
-    value: Float32[np.ndarray, "n"],
-    above: Float32[np.ndarray, "n"],
-    below: Float32[np.ndarray, "n"],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return edges, p0, p1 and R of one lead; `above` and `below` are distances to the bounds.
+class Regimes(NamedTuple):
+    """The regimes of one lead, as those of `Calibration`."""
+
+    edges: Float32[np.ndarray, "m"]
+    lowest: Float32[np.ndarray, "n"]
+    highest: Float32[np.ndarray, "n"]
+    errors: Float32[np.ndarray, "n s"]
+
+    def widened(self, factor: float) -> "Regimes":
+        """Return them with errors that lie `factor` times as far from their median."""
+        median = self.errors[:, TABLE.size // 2, None]
+        return self._replace(errors=(median + factor * (self.errors - median)).astype(np.float32))
+
+    def held(self, pairs: Float32[np.ndarray, "4 p"]) -> float:
+        """Return the share of observations in the central `HELD` of the distributions, ties by equal shares."""
+        forecast, value, above, below = pairs
+        regimes = np.searchsorted(self.edges, forecast, side="right")
+        start, stop = np.empty((2, forecast.size))  # of the probability that each observation takes
+        for regime in np.unique(regimes):
+            mine = regimes == regime
+            error, down, up = (value - forecast)[mine], above[mine], below[mine]
+            lowest, highest = float(self.lowest[regime]), float(self.highest[regime])
+            falls_short = (
+                lowest + (1 - lowest - highest) * np.interp(each, self.errors[regime], TABLE, left=0.0)
+                for each in (error, error - down, error + up)
+            )
+            here, at_lowest, at_highest = falls_short
+            start[mine] = np.where(down <= NEAR, 0.0, np.where(up <= NEAR, at_highest, here))
+            stop[mine] = np.where(down <= NEAR, at_lowest, np.where(up <= NEAR, 1.0, here))
+        low, high = (1 - HELD) / 2, (1 + HELD) / 2
+        inside = np.clip(np.minimum(stop, high) - np.maximum(start, low), 0.0, None)
+        point = stop - start < np.finfo(np.float32).eps
+        whole = (low <= start) & (start <= high)
+        return float(np.where(point, whole, inside / np.where(point, 1.0, stop - start)).mean())
+
+
+def _widening(pairs: Sequence[Float32[np.ndarray, "4 _"]]) -> float:
+    """Return by how much errors are too alike, by two halves of the forecasts, each of which is to hold for the other.
+
+    Forecasts near in time err alike. What was learned from a few days, and tried on these days, claims too much.
+    """
+    halves = [list(half) for half in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :])]
+    one, other = (np.concatenate(half, axis=1) if half else np.empty((4, 0), np.float32) for half in halves)
+    if not (one.size and other.size):
+        return 1.0
+    fitted = [(_regimes_of(one), other), (_regimes_of(other), one)]
+    for factor in WIDENINGS:
+        if np.mean([regimes.widened(factor).held(rest) for regimes, rest in fitted]) >= HELD:
+            break
+    return float(factor)
+
+
+def _regimes_of(pairs: Float32[np.ndarray, "4 p"]) -> Regimes:
+    """Return edges, p0, p1 and R of one lead; see `_pairs`.
 
     Forecasts of one value are of one regime, however many they are.
     """
+    forecast, value, above, below = pairs
     num = min(REGIMES, max(1, forecast.size // FEWEST))
     edges = np.unique(np.quantile(forecast, np.arange(1, num) / num, method="inverted_cdf"))
     edges = edges[edges > forecast.min()]
@@ -208,7 +262,7 @@ def _regimes_of(
             errors[regime] = np.quantile(between, TABLE)
     padded = np.full(REGIMES - 1, np.inf, np.float32)
     padded[: len(edges)] = edges
-    return padded, lowest, highest, errors
+    return Regimes(padded, lowest, highest, errors)
 
 
 def from_arrays(normalizer: Normalizer, arrays: Mapping[str, np.ndarray]) -> dict[str, Calibration]:

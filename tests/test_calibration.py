@@ -198,3 +198,37 @@ def test_arrays_give_the_calibration_back() -> None:
     np.testing.assert_array_equal(own.quantiles(2, frame, NOON, LEVELS), again.quantiles(2, frame, NOON, LEVELS))
     with pytest.raises(KeyError, match="rain/errors"):
         from_arrays(RAIN, {name: array for name, array in arrays.items() if name != "rain/errors"})
+
+
+def test_errors_that_are_alike_for_days_are_widened_and_others_are_not() -> None:
+    rng = np.random.default_rng(11)
+    weather = np.repeat(rng.normal(0.0, 1.5, 6), 5)  # of five frames each
+    own = rng.normal(0.0, 1.0, (30, *SHAPE))
+    steady, changing = (field_of(WARMTH, forecast_of() + own + shift) for shift in (0.0, weather[:, None, None]))
+    alone = [fitted(WARMTH, record).errors[0, 4] for record in (steady, changing)]
+    assert np.ptp(alone[0][[10, 190]]) == pytest.approx(2 * 1.645 / WARMTH.channels[0].std, rel=0.1)
+    together = np.sqrt(1 + weather.var()) / WARMTH.channels[0].std
+    assert np.ptp(alone[1][[10, 190]]) > 1.1 * 2 * 1.645 * together
+
+
+def test_halves_by_hand() -> None:
+    """Errors of 0 to 1 in one half and of 0 to 2 in the other: the first must be widened to hold for the second."""
+    forecast, free = np.zeros(1000), np.full(1000, np.inf)
+    near, far = (np.stack([forecast, np.linspace(0.0, end, 1000), free, free]).astype(np.float32) for end in (1.0, 2.0))
+    assert calibration._widening([near, near]) == pytest.approx(1.0)
+    factor = calibration._widening([near, far])
+    middle = calibration._regimes_of(near).widened(factor)
+    assert middle.errors[0, 100] == pytest.approx(0.5, abs=0.01)
+    assert middle.errors[0, [0, 200]] == pytest.approx([0.5 - factor / 2, 0.5 + factor / 2], abs=0.01)
+    held = [calibration._regimes_of(one).widened(factor).held(other) for one, other in ((near, far), (far, near))]
+    assert np.mean(held) == pytest.approx(0.8, abs=0.02)
+    assert calibration._widening([near]) == 1.0
+
+
+def test_ties_at_a_bound_are_held_in_the_share_that_they_might_have() -> None:
+    dry = np.zeros(600)
+    wet = np.linspace(1.0, 2.0, 400)
+    value, free = np.concatenate([dry, wet]), np.full(1000, np.inf)
+    pairs = np.stack([np.ones(1000), value, value, free]).astype(np.float32)  # six of ten lie at the lowest value
+    regimes = calibration._regimes_of(pairs)
+    assert regimes.held(pairs) == pytest.approx(0.8, abs=0.01)

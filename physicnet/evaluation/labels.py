@@ -19,6 +19,8 @@ TITLES = {
     "lucas_kanade": "Lucas–Kanade",
     "s_prog": "S-PROG",
     "anvil": "ANVIL",
+    "steps": "STEPS",
+    "perturbed_flow": "Perturbed flow",
     "unet": "U-Net",
     "convlstm": "ConvLSTM",
     "simvp": "SimVP (gSTA)",
