@@ -104,7 +104,8 @@ def measure(run: Run, params: Params, *, forecast: bool) -> dict[str, float]:
                 "checkpoint": folder / "model.safetensors",
                 "history": folder / "joint.csv",
             }
-            train(params.train, *sections, **inputs, **outputs, resume=state / "train", report=_silent)
+            thresholds = params.evaluate.thresholds
+            train(params.train, *sections, thresholds, **inputs, **outputs, resume=state / "train", report=_silent)
             row |= {f"joint_{name}": value for name, value in _best(outputs["history"]).items()}
     if run.num_codes == 0:  # there is nothing to use
         row = {name: value for name, value in row.items() if "codebook" not in name}

@@ -93,7 +93,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs = {"normalized": normalized, "crops": crops, "codebook": codebook, **fitted, "report": lambda *_: None}
     traces = {"history": folder / "history.csv", "resume": folder / "resume"}
     pretrain(chosen.codebook, *shared, **inputs, **traces)
-    train(chosen.train, *shared, checkpoint=folder / "model.safetensors", **inputs, **traces)
+    train(
+        chosen.train, *shared, chosen.evaluate.thresholds, checkpoint=folder / "model.safetensors", **inputs, **traces
+    )
     paths = {"fields": folder / "fields.zarr", "crops": crops, "checkpoint": folder / "model.safetensors", **fitted}
     written = {"metrics": folder / "metrics.json", "results": folder / "results"}
     evaluate(chosen.evaluate, chosen.clip, chosen.machine, **paths, **written)

@@ -20,6 +20,7 @@ from physicnet.data.crops import draw_crops
 from physicnet.data.ingest import ingest
 from physicnet.data.normalize import normalize
 from physicnet.evaluation.verify import evaluate
+from physicnet.tracking.executions import UNREAD
 from physicnet.training.joint import train
 from physicnet.training.pretraining import pretrain
 
@@ -150,3 +151,9 @@ def parse_command(stage: str) -> tuple[str, dict[str, str]]:
 def outputs(stage: str) -> set[str]:
     entries = [*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])]
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def test_an_execution_is_described_by_the_sections_that_stages_read() -> None:
+    read = {name.partition(".")[0] for stage in STAGES.values() for name in stage.get("params", [])}
+    assert read | UNREAD == set(Params.model_fields)
+    assert not read & UNREAD

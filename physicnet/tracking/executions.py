@@ -25,7 +25,8 @@ RESUMED = "physicnet.resumed"  # tag: how often the stage was started again afte
 SECONDS = "physicnet.seconds"  # tag: how long the stage worked; what was killed counts until its last mirrored epoch
 LEFT = "physicnet.left"  # tag: the executions in which the stage was killed before
 PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
-UNREAD = {"promote", "retrain", "collect"}  # sections of params.yaml that no stage reads: no run is made of them
+# Sections of params.yaml that no stage reads: no run is made of them.
+UNREAD = {"promote", "retrain", "collect", "forecast", "verify"}
 LONGEST_NAME = 100  # characters of the name of an execution
 
 
