@@ -119,5 +119,5 @@ def test_the_model_knows_the_cycle_of_the_day(results: Path) -> None:
 
 def test_every_figure_is_drawn(results: Path) -> None:
     drawn = {path.stem for path in (results / "figures").iterdir()}
-    kinds = {f"{kind}_{name}" for kind in ("forecast", "skill", "spectra") for name in ("t2m", "u10")}
+    kinds = {f"{kind}_{name}" for kind in ("forecast", "skill", "spectra", "uncertainty") for name in ("t2m", "u10")}
     assert drawn == kinds | {"flow", "codes", "atlas", "growth"}
