@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from alembic.util import CommandError
 
-from physicnet.sqlite import complaints, folder_of, revision, revisions
+from physicnet.migrations import folder_of, revisions
+from physicnet.sqlite import complaints, revision
 
 
 def make(path: Path, *statements: str) -> Path:

@@ -9,7 +9,8 @@ from prefect.settings import get_current_settings
 from flows import service
 from physicnet.doctor.findings import Finding, error, not_checked, ok, warning
 from physicnet.doctor.locks import unreadable
-from physicnet.sqlite import complaints, folder_of, revision, revisions
+from physicnet.migrations import folder_of, revisions
+from physicnet.sqlite import complaints, revision
 
 SUBJECT = "database of Prefect"
 

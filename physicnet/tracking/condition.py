@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from physicnet.sqlite import folder_of, revision, revisions
+from physicnet.migrations import folder_of, revisions
+from physicnet.sqlite import revision
 from physicnet.tracking.executions import is_running
 from physicnet.tracking.store import Store
 

@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from physicnet.doctor.findings import Finding, Level
 from physicnet.doctor.history import check
-from physicnet.sqlite import folder_of, revisions
+from physicnet.migrations import folder_of, revisions
 from physicnet.tracking.executions import process_tags
 from physicnet.tracking.store import Store
 

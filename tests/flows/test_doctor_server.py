@@ -20,7 +20,7 @@ from flows.automations import SILENCE, no_sign_of_life, renew
 from flows.doctor import database, server
 from flows.project import project_name
 from physicnet.doctor.findings import Finding, Level
-from physicnet.sqlite import revisions
+from physicnet.migrations import revisions
 
 POOL = "fields"
 NIGHTLY = {"entrypoint": "small.py:nightly", "work_pool": {"name": POOL}, "schedules": [{"cron": "0 2 * * *"}]}
