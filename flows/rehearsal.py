@@ -42,6 +42,7 @@ MADE = {"project", "arrivals", "timeline.png"}  # in the folder
 PATIENCE = 600.0  # seconds for a deployment to do what is expected of it
 FASTER = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
 SMALL: dict[str, dict[str, Any]] = {
+    "ingest": {"pattern": "*.nc", "coarsen": 4},
     "clip": {"frames_out": 6},
     "normalize": {"train_fraction": 0.5, "validation_fraction": 0.22, "gap": 2},
     "crops": {"train_clips": 60},
@@ -103,7 +104,7 @@ def prepare(play: Play, folder: Path) -> list[Path]:
     project.mkdir(parents=True)
     for name in COPIED:
         _copy(Path(name), project / name)
-    _change(project / "params.yaml", {"ingest": {"pattern": "*.nc"}, **play.changes})
+    _change(project / "params.yaml", play.changes)
     _stop_clocks(project / "prefect.yaml")
     pieces = list(_pieces(play))
     first, *arrivals = [_write(piece, folder / "arrivals") for piece in pieces]
