@@ -201,11 +201,20 @@ class Operation:
                 raise RehearsalError(f"{flow} did not complete: {state()}; {self.project}/.prefect has the logs")
 
     def receive(self, arrival: Path) -> None:
-        """Drop a file into the inbox, let it be collected, and wait for the forecast from its last frame."""
-        arrival.rename(self.project / "data" / "inbox" / arrival.name)
-        self.run("collect")
+        """Drop a file into the inbox, let it be collected, and wait for the forecast from its last frame.
+
+        A file waits in the inbox while a retrain reads those before it, so collect looks until it has taken it.
+        """
+        waiting = self.project / "data" / "inbox" / arrival.name
+        arrival.rename(waiting)
+        _wait(lambda: self._is_collected(waiting), f"{arrival.name} to be collected")
         forecast = self.project / "data" / "forecasts" / arrival.name.removeprefix("observed_")
         _wait(forecast.is_file, f"a forecast from {arrival.name}")
+
+    def _is_collected(self, waiting: Path) -> bool:
+        """Let collect look, and say whether the file was taken."""
+        self.run("collect")
+        return not waiting.exists()
 
     def rest(self) -> None:
         """Wait until nothing is at work or waits for its turn."""
