@@ -26,12 +26,11 @@ import pandas as pd
 import psutil
 from rich.console import Console
 from rich.table import Table
-from serving import free_port
 from tiny_project import ROOT, environment, make_project
 
 from flows.service import is_healthy
 from physicnet.fields import written_whole
-from physicnet.ports import HOST
+from physicnet.ports import HOST, free_port
 
 TARGET = Path("docs/results/flow_overhead.csv")
 GOAL = 10.0  # seconds above dvc repro, on the whole
