@@ -111,7 +111,7 @@ async def find_block(slug: str) -> UUID:
 async def renew(automation: Automation) -> None:
     """Make an automation, in place of those of the same name; one that is there already is left alone.
 
-    The server counts the silence of runs for each automation, so a new one never misses a run that died before it.
+    The server counts the silence of runs for each automation: a new one knows nothing of a run that died before it.
     """
     async with get_client() as client:
         former = await client.read_automations_by_name(automation.name)
