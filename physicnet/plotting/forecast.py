@@ -13,11 +13,10 @@ from physicnet.clock import Time, canonical, format_time, to_milliseconds
 from physicnet.data.axes import horizontal
 from physicnet.fields import DataError, Field
 from physicnet.forecasting import cf
-from physicnet.forecasting.described import BEYOND, FLOW, GATE, SHARP
+from physicnet.forecasting.described import BEYOND, EXCEEDANCE, FLOW, GATE, SHARP, THRESHOLD
 from physicnet.plotting.units import Shown
 
 MINUTE = 60_000  # milliseconds
-EXCEEDANCE, THRESHOLD = "_exceedance", "_threshold"  # the one place that knows how probabilities are filed
 
 
 class Exceedance(NamedTuple):
