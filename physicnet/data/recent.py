@@ -18,7 +18,7 @@ from physicnet.data.archive import plan, read_shard, template
 from physicnet.data.budget import Budget
 from physicnet.data.ingest import survey_all
 from physicnet.data.judge import ACCEPTED, Verdict, cadence_of, judge
-from physicnet.data.sources import Source, in_order
+from physicnet.data.sources import Source, find_sources, in_order
 from physicnet.data.state import State
 from physicnet.data.survey import Refusal
 from physicnet.data.workers import Here
@@ -134,6 +134,12 @@ def named(paths: Sequence[Path]) -> list[Source]:
             raise DataError(f"{path} does not exist; name files of observations")
     known = {path.resolve(): path for path in paths}
     return in_order(Source(str(path), path.absolute(), real.parent) for real, path in known.items())
+
+
+def found(paths: Sequence[Path], pattern: str) -> list[Source]:
+    """Return files that were named one by one, then those of the folders that were, by a pattern of their names."""
+    files = named([path for path in paths if not path.is_dir()])
+    return [*files, *(source for path in paths if path.is_dir() for source in find_sources(path, pattern))]
 
 
 def observed(sources: Sequence[Source], config: IngestConfig, stretch: Stretch, *, state: State | None = None) -> Field:

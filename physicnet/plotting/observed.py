@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from physicnet.clock import canonical, format_time
 from physicnet.config import IngestConfig
-from physicnet.data.recent import Between, judged, named, read_stretch
-from physicnet.data.sources import Source, find_sources
+from physicnet.data import recent
+from physicnet.data.recent import Between, judged, read_stretch
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
 from physicnet.plotting.forecast import Forecast
@@ -37,7 +37,7 @@ def observed(forecast: Forecast, paths: Sequence[Path], config: IngestConfig) ->
             cannot be converted, or the forecast's cells are not among those observed.
     """
     times = np.concatenate([np.array([forecast.origin]), forecast.field.times])
-    verdict = judged(_sources(paths, config.pattern), config)
+    verdict = judged(recent.found(paths, config.pattern), config)
     try:
         record = read_stretch(verdict, config, Between(times[0], times[-1]))
     except DataError as error:
@@ -51,11 +51,6 @@ def observed(forecast: Forecast, paths: Sequence[Path], config: IngestConfig) ->
     dataset = _at_the_cells_of(forecast, dataset.reindex({record.time_dim: canonical(times)}), record)
     frames = {name: _values(forecast, dataset, name) for name in forecast.field.variables}
     return Observed({name: each[0] for name, each in frames.items()}, {name: each[1:] for name, each in frames.items()})
-
-
-def _sources(paths: Sequence[Path], pattern: str) -> list[Source]:
-    files = named([path for path in paths if not path.is_dir()])
-    return [*files, *(source for path in paths if path.is_dir() for source in find_sources(path, pattern))]
 
 
 def _at_the_cells_of(forecast: Forecast, dataset: xr.Dataset, record: Field) -> xr.Dataset:

@@ -8,8 +8,8 @@ import numpy as np
 
 from physicnet.clock import from_milliseconds
 from physicnet.config import ClipConfig, Params
-from physicnet.data.recent import Between, judged, named, read_stretch
-from physicnet.data.sources import Source, find_sources
+from physicnet.data import recent
+from physicnet.data.recent import Between, judged, read_stretch
 from physicnet.evaluation.verify import compare
 from physicnet.fields import DataError
 from physicnet.verification.filed import Filed
@@ -52,7 +52,7 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
         )
     num_leads = min(entry.num_leads for model in models for entry in model.files.values())
     clip = ClipConfig(frames_in=params.clip.frames_in, frames_out=num_leads)
-    verdict = judged(_sources(observations, params.ingest.pattern), params.ingest)
+    verdict = judged(recent.found([observations], params.ingest.pattern), params.ingest)
     step, times = reference.training.record.step, from_milliseconds(verdict.times, verdict.calendar)
     earliest, latest = times[0] + (clip.frames_in - 1) * step, times[-1] - num_leads * step
     origins = [origin for origin in shared if earliest <= origin <= latest]
@@ -113,7 +113,3 @@ def _refuse_names_of_baselines(models: Sequence[Filed], reference: Reference) ->
     for model in models:
         if model.name in {baseline.name for baseline in reference.baselines}:
             raise DataError(f"the folder of forecasts {model.name} is called as a baseline is; rename it")
-
-
-def _sources(observations: Path, pattern: str) -> list[Source]:
-    return find_sources(observations, pattern) if observations.is_dir() else named([observations])
