@@ -46,7 +46,8 @@ def over_seeds(sums: pd.DataFrame) -> pd.DataFrame:
 def pairs(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     """Return ours against every rival with intervals, a row per pair, variable, lead and score.
 
-    `value` of errors is ours as a share of the rival's, of CSI ours minus the rival's: see `paired`.
+    `value` of errors is ours as a share of the rival's, of CSI ours minus the rival's: see `paired`. There is no row
+    before ours is done.
     """
     sums = over_seeds(sums)
     found = [
@@ -59,7 +60,8 @@ def pairs(sums: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
         for rival in rows["model"].unique()
         if rival not in OURS
     ]
-    return pd.concat(found, ignore_index=True)[["ours", "rival", "variable", *COLUMNS]]
+    columns = ["ours", "rival", "variable", *COLUMNS]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
 def show(sums: pd.DataFrame, compared: pd.DataFrame, config: EvaluateConfig, console: Console) -> None:
