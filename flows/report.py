@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from prefect.artifacts import create_markdown_artifact
 
 from physicnet.checkpoint import content_hash
+from physicnet.data.novelty import trained_until
 from physicnet.drawing import INK, drawing_style
 from physicnet.evaluation import labels
 from physicnet.evaluation.table import shown_leads
@@ -29,17 +30,20 @@ APART = 0.06  # of the axis: names of lines do not overlap
 
 @dataclass(frozen=True)
 class Standing:
-    """The results and the files of the record at one time; None where there were none."""
+    """The results, the files of the record and until when it was trained on; None where there was none."""
 
     scores: pd.DataFrame | None
     files: pd.DataFrame | None
+    trained_until: np.datetime64 | None = None
 
     @classmethod
     def read(cls) -> "Standing":
         """Those in the folder."""
         results = command_paths(Path.cwd(), "evaluate").get("results", "")
         catalogue = command_paths(Path.cwd(), "ingest").get("catalogue", "")
-        return cls(_table(Path(results) / SCORES), _table(Path(catalogue) / FILES))
+        record = [Path(command_paths(Path.cwd(), "normalize").get(name, "none")) for name in ("fields", "statistics")]
+        until = trained_until(*record) if all(path.exists() for path in record) else None
+        return cls(_table(Path(results) / SCORES), _table(Path(catalogue) / FILES), until)
 
 
 @dataclass
@@ -99,9 +103,16 @@ class Report:
         return ["", *(f"- {'' if each['met'] else '**Not met.** '}{each['text']}" for each in reasons), ""]
 
     def _observations(self) -> list[str]:
+        """What this run took in, and what runs before it have since the last training."""
         known = set() if self.before.files is None else set(self.before.files["path"])
-        now = self.after.files
-        came = [] if now is None else [row for _, row in now.iterrows() if row["path"] not in known]
+        now, until = self.after.files, self.before.trained_until
+
+        def is_new(row: pd.Series) -> bool:
+            if row["path"] not in known:
+                return True
+            return until is not None and isinstance(row["last"], str) and bool(np.datetime64(row["last"]) > until)
+
+        came = [] if now is None else [row for _, row in now.iterrows() if is_new(row)]
         rows = [
             f"| {row['path']} | {row['status']} | {row['frames']} | {row['first']} to {row['last']} |"
             if isinstance(row["first"], str)
@@ -109,7 +120,7 @@ class Report:
             for row in came
         ]
         head = ["## Observations", "", "| file | | frames | UTC |", "|---|---|--:|---|"]
-        return [*head, *rows, ""] if rows else ["## Observations", "", "None came in this run.", ""]
+        return [*head, *rows, ""] if rows else ["## Observations", "", "None came since the last training.", ""]
 
     def _stages(self) -> list[str]:
         rows = [f"| {stage} | {state} |" for stage, state in self.states.items()]

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from physicnet.fields import Field
 
 
@@ -12,6 +14,16 @@ def frames_since(fields: Path, statistics: Path) -> int:
     `fields` is the record and `statistics` what `physicnet normalize` wrote of it then. A record that has become
     shorter counts less than none.
     """
+    return Field.open(fields).shape[0] - _last(statistics)
+
+
+def trained_until(fields: Path, statistics: Path) -> np.datetime64:
+    """The time of the last frame that the record had when it was last split; arguments as of `frames_since`."""
+    times = Field.open(fields).times
+    return np.datetime64(times[min(_last(statistics), len(times)) - 1])
+
+
+def _last(statistics: Path) -> int:
+    """The number of frames up to the end of the last part."""
     splits = json.loads(statistics.read_text(encoding="utf-8"))["splits"]
-    last = max(stop for spans in splits.values() for _, stop in spans)
-    return Field.open(fields).shape[0] - int(last)
+    return int(max(stop for spans in splits.values() for _, stop in spans))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from physicnet.data.novelty import frames_since
+from physicnet.data.novelty import frames_since, trained_until
 from physicnet.data.synthetic import Uniform, Waves, advected_field
 
 
@@ -15,3 +15,5 @@ def test_new_frames_are_those_after_the_last_part(tmp_path: Path, frames: int, e
     splits = {"train": [[0, 12], [14, 20]], "validation": [[24, 30]], "test": [[34, 40]]}
     (tmp_path / "statistics.json").write_text(json.dumps({"splits": splits}))
     assert frames_since(tmp_path / "fields.zarr", tmp_path / "statistics.json") == expected
+    until = record.times[min(frames, 40) - 1]
+    assert trained_until(tmp_path / "fields.zarr", tmp_path / "statistics.json") == until

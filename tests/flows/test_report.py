@@ -1,9 +1,11 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -77,6 +79,17 @@ def test_the_page_tells_what_came_what_ran_how_well_it_forecasts_and_what_was_de
     assert "| ingest | Ran |\n| train | Ran |" in page
     assert "| PhysicNet | 0.100 |" in page
     assert "| PhysicNet before | 0.200 |" in page
+
+
+def test_what_earlier_runs_took_in_since_the_last_training_is_told_too(folder: Path) -> None:
+    later = files("b.nc").assign(first="2010-08-26T01:00:00", last="2010-08-26T01:55:00")
+    known = pd.concat([files("a.nc"), later])
+    write(folder, Standing(scores({"physicnet": 0.2}), known), b"old")
+    report = Report.begin()
+    report.before = replace(report.before, trained_until=np.datetime64("2010-08-26T00:55:00"))
+    report.end()
+    assert "| b.nc | accepted | 12 | 2010-08-26T01:00:00 to 2010-08-26T01:55:00 |" in report.page()
+    assert "a.nc" not in report.page()
 
 
 def test_a_decision_about_another_model_is_none_about_this_one(folder: Path) -> None:
