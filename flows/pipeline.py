@@ -26,9 +26,9 @@ from prefect.states import Completed
 from flows import paths_in_use
 from flows.process import ProcessGroups
 from flows.shown_progress import ShownProgress
-from physicnet.mirror import mirrored_execution
+from flows.spare import SpareDvc
+from physicnet.execution import Execution, mirrored_execution
 from physicnet.process import end_cleanly_on_sigterm
-from physicnet.tracking.executions import PARENT_VARIABLE
 
 LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's two messages
 FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")  # the system's, SQLite's
@@ -56,21 +56,23 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
     if patiently(paths_in_use.mend, time.sleep):
         get_run_logger().warning("DVC's list of paths in use had been cut off, as by a full disk: it was emptied")
     order, stale = patiently(lambda: plan(until, after), time.sleep)
-    with ProcessGroups() as groups, _execution(stale) as environment:
+    with ProcessGroups() as groups, SpareDvc(groups, len(stale)) as spare, _execution(stale) as execution:
         futures: dict[str, PrefectFuture[Any]] = {}
         for stage, inputs in order.items():
             futures[stage] = run_stage.with_options(task_run_name=stage).submit(
                 stage,
                 stage in stale,
-                groups,
-                environment,
+                spare,
+                {} if execution is None else execution.owner.environment,
                 stage_minutes,
                 return_state=False,
                 wait_for=[futures[name] for name in inputs],
             )
+        if execution is not None:
+            execution.open()
         wait(list(futures.values()))
         states = {stage: future.state for stage, future in futures.items()}
-        _leave_artifacts(states, environment)
+        _leave_artifacts(states, execution)
         failed = [stage for stage, state in states.items() if not state.is_completed()]
         if failed:
             reasons = [str(state.message) for state in states.values() if state.is_failed()]
@@ -80,13 +82,13 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
 
 @task(cache_policy=NO_CACHE)
 def run_stage(
-    stage: str, is_stale: bool, groups: ProcessGroups, environment: Mapping[str, str], minutes: float | None
+    stage: str, is_stale: bool, spare: SpareDvc, environment: Mapping[str, str], minutes: float | None
 ) -> State:
     """Bring one stage up to date; its state is named Ran, Cached or Unchanged, and says how long it took."""
     if not is_stale:
         return Completed(name="Unchanged")
     begun = time.monotonic()
-    outcome = patiently(lambda: reproduce(stage, groups, environment, minutes), groups.pause)
+    outcome = patiently(lambda: reproduce(stage, spare, environment, minutes), spare.groups.pause)
     return Completed(name=outcome, message=duration(time.monotonic() - begun))
 
 
@@ -114,7 +116,7 @@ def plan(until: str | None = None, after: str | None = None) -> tuple[dict[str, 
     return order, changed.union(*(nx.ancestors(graph, stage) for stage in changed))
 
 
-def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str], minutes: float | None) -> str:
+def reproduce(stage: str, spare: SpareDvc, environment: Mapping[str, str], minutes: float | None) -> str:
     """Run `dvc repro` for one stage alone, its output going to the task's log; return Ran, Cached or Unchanged.
 
     DVC gives its lock away while the stage's command runs and may fail to get it back: what the command did is then
@@ -134,9 +136,9 @@ def reproduce(stage: str, groups: ProcessGroups, environment: Mapping[str, str],
         if line:
             logger.info(line)
 
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    seconds = None if minutes is None else 60 * minutes
     with ShownProgress(stage) as progress:
-        status = groups.run(command, environment, on_line, seconds=None if minutes is None else 60 * minutes)
+        status = spare.run(["repro", "--single-item", stage], environment, on_line, seconds=seconds)
     if status != 0 and transcript.is_locked:
         raise LockError(
             f"another DVC kept {Path.cwd()} locked for {PATIENCE:.0f} seconds; .dvc/tmp/rwlock names its process"
@@ -201,22 +203,22 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _execution(stale: set[str]) -> Iterator[Mapping[str, str]]:
-    """The history's entry for this run of the flow, if there is anything to do; yields what stages must know of it."""
+def _execution(stale: set[str]) -> Iterator[Execution | None]:
+    """The history's entry for this run of the flow, if there is anything to do."""
     if not stale:
-        yield {}
+        yield None
         return
     tags = {"prefect.flow_run": str(flow_run.id), "prefect.page": str(flow_run.ui_url)}
-    with mirrored_execution(Path.cwd(), flow_run.name or "flow", tags) as environment:
-        yield environment
+    with mirrored_execution(Path.cwd(), flow_run.name or "flow", tags) as execution:
+        yield execution
 
 
-def _leave_artifacts(states: Mapping[str, State], environment: Mapping[str, str]) -> None:
+def _leave_artifacts(states: Mapping[str, State], execution: Execution | None) -> None:
     took = {stage: state.message or "" if state.is_completed() else "" for stage, state in states.items()}
     rows = [f"| {stage} | {state.name} | {took[stage]} |" for stage, state in states.items()]
     lines = ["| stage | state | took |", "|---|---|--:|", *rows]
-    if PARENT_VARIABLE in environment:
-        lines += ["", f"In MLflow: run `{environment[PARENT_VARIABLE]}` (`physicnet explain` tells of it)"]
+    if execution is not None and execution.run_id is not None:
+        lines += ["", f"In MLflow: run `{execution.run_id}` (`physicnet explain` tells of it)"]
     create_markdown_artifact("\n".join(lines), key="stages", description="What was done")
     with Repo(".") as repo:
         files = repo.metrics.show().get("", {}).get("data", {})

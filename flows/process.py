@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread, Timer
 from types import TracebackType
@@ -20,6 +22,7 @@ from types import TracebackType
 import psutil
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+BOUND = (sys.executable, "-m", "flows.process")  # and our number, before each command
 PATIENCE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # seconds before the next signal
 
 
@@ -30,6 +33,7 @@ class ProcessGroups:
         self._running: dict[int, subprocess.Popen[str]] = {}
         self._lock = Lock()
         self._closed = Event()
+        self._starter = ThreadPoolExecutor(1)  # the kernel ends what a thread has started with the thread
 
     def __enter__(self) -> "ProcessGroups":
         return self
@@ -40,6 +44,7 @@ class ProcessGroups:
             running = list(self._running.values())
         for process in running:
             end_group(process)
+        self._starter.shutdown()
 
     def run(
         self,
@@ -55,8 +60,40 @@ class ProcessGroups:
         been started without it. When the block has been left, `InterruptedError` is raised; `TimeoutError` when the
         command has taken `seconds` and was ended.
         """
+        return self.follow(self.start(command, environment), " ".join(command), on_line, seconds=seconds)
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], *, stdin: int | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a command, as `run` does, and leave it alone; `stdin` is as for `Popen`."""
         found = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        process = self._start(command, {**os.environ, "PATH": found, "PYTHONUNBUFFERED": "1", **environment})
+        with self._lock:
+            if self._closed.is_set():
+                raise InterruptedError("the flow has ended")
+            begin = partial(
+                subprocess.Popen,
+                [*BOUND, str(os.getpid()), *command],
+                env={**os.environ, "PATH": found, "PYTHONUNBUFFERED": "1", **environment},
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            process: subprocess.Popen[str] = self._starter.submit(begin).result()
+            self._running[process.pid] = process
+            return process
+
+    def follow(
+        self,
+        process: subprocess.Popen[str],
+        command: str,
+        on_line: Callable[[str], object],
+        *,
+        seconds: float | None = None,
+    ) -> int:
+        """Hand on what a started command prints and return its exit status, as `run` does; `command` is its name."""
         assert process.stdout is not None, "it was asked for"
         late = Event()
 
@@ -74,37 +111,26 @@ class ProcessGroups:
                 on_line(line.rstrip())
             status = process.wait()
             if late.is_set():
-                raise TimeoutError(f"{' '.join(command)} took more than {seconds:g} seconds and was ended")
+                raise TimeoutError(f"{command} took more than {seconds:g} seconds and was ended")
             return status
         finally:
             if clock is not None:
                 clock.cancel()
-            end_group(process)
-            process.stdout.close()
-            with self._lock:
-                del self._running[process.pid]
+            self.end(process)
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """End a started command and forget it."""
+        end_group(process)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+        with self._lock:
+            del self._running[process.pid]
 
     def pause(self, seconds: float) -> None:
         """Wait; raises `InterruptedError` when the block is left meanwhile."""
         if self._closed.wait(seconds):
             raise InterruptedError("the flow has ended")
-
-    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        bound = [sys.executable, "-m", "flows.process", str(os.getpid()), *command]
-        with self._lock:
-            if self._closed.is_set():
-                raise InterruptedError("the flow has ended")
-            process = subprocess.Popen(
-                bound,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            self._running[process.pid] = process
-            return process
 
 
 def end_group(process: subprocess.Popen[str]) -> None:

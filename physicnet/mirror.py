@@ -1,17 +1,10 @@
-"""Mirror of one stage's run in MLflow, which never holds up or fails the stage.
-
-A server that is slow, failing or gone costs seconds: requests wait in a queue, are repeated once a minute, and what
-could not be delivered when the stage ends is named on the screen.
-"""
+"""Mirror of one stage's run in MLflow, which never holds up or fails the stage (`delivery.py`)."""
 
 import os
-import sys
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,15 +12,13 @@ import psutil
 
 from physicnet import contents
 from physicnet.config import MachineConfig, Section
+from physicnet.delivery import Queue
 from physicnet.lineage import StageEntry, declared_entry, git_state, recorded_entries
 from physicnet.process import dvc_process
 from physicnet.tracking import executions, holdings
-from physicnet.tracking.executions import PARENT_VARIABLE, SECONDS, process_tags
+from physicnet.tracking.executions import SECONDS, Owner, process_tags
 from physicnet.tracking.holdings import Metric
-from physicnet.tracking.store import PARENT, Store, one_line
-
-RETRY_INTERVAL = 60.0  # seconds between two tries while the server fails
-LAST_TRY = 10.0  # seconds that the end of a stage may wait for the server
+from physicnet.tracking.store import PARENT, Store
 
 
 @contextmanager
@@ -52,86 +43,6 @@ def mirrored(stage: str, paths: Mapping[str, Path], **sections: Section) -> Iter
         mirror.end(status)
 
 
-@contextmanager
-def mirrored_execution(root: Path, name: str, tags: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Mirror one execution of the pipeline, with tags that tell who started it, while the block runs.
-
-    Yields the environment that lets its stages find the execution: empty when the server cannot be reached.
-    """
-    store, queue = Store(root), Queue()
-    environment: dict[str, str] = {}
-
-    def begin() -> None:
-        environment[PARENT_VARIABLE] = executions.open_execution(store, psutil.Process(), name, tags)
-
-    def end() -> None:
-        executions.link_stages(store, environment[PARENT_VARIABLE], recorded_entries(root))
-        store.end(environment[PARENT_VARIABLE], status)
-
-    queue.add("the execution as one run", begin)
-    queue.report(store.place)
-    status = "KILLED"
-    try:
-        yield environment
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        if environment:
-            queue = Queue()
-            queue.add("the end of the execution", end)
-            queue.report(store.place)
-
-
-@dataclass
-class Queue:
-    """Requests in their order. After a failure they wait, and are tried again at the first request a minute later."""
-
-    waiting: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
-    reason: str = ""
-    is_open: bool = True
-    _next_try: float = 0.0
-
-    def add(self, what: str, request: Callable[[], object]) -> None:
-        """Queue a request; send all that wait unless one has failed within the last minute."""
-        if not self.is_open:
-            return
-        self.waiting.append((what, request))
-        while self.waiting and time.monotonic() >= self._next_try:
-            if self._succeeds(self.waiting[0][1]):
-                self.waiting.pop(0)
-            else:
-                self._next_try = time.monotonic() + RETRY_INTERVAL
-
-    def finish(self) -> None:
-        """Try each waiting request once more, for a few seconds; what still fails stays in `waiting`."""
-        end = time.monotonic() + LAST_TRY
-        self.waiting = [entry for entry in self.waiting if time.monotonic() > end or not self._succeeds(entry[1])]
-
-    def report(self, place: str) -> None:
-        """Try a last time; then say what was not delivered, where and why."""
-        self.finish()
-        if not self.waiting:
-            return
-        missing = Counter(what for what, _ in self.waiting)
-        names = ", ".join(what if count == 1 else f"{what} ({count} times)" for what, count in missing.items())
-        print(
-            f"Not mirrored to MLflow at {place}: {names}.\n"
-            f"  Reason: {self.reason}\n"
-            "  All files are complete; only the history in MLflow lacks this.",
-            file=sys.stderr,
-        )
-
-    def _succeeds(self, request: Callable[[], object]) -> bool:
-        try:
-            request()
-        except Exception as error:  # whatever fails here, the stage goes on
-            self.reason = f"{type(error).__name__}: {one_line(error)}"
-            return False
-        return True
-
-
 class StageMirror(contents.StageRun):
     """The child run of one stage."""
 
@@ -145,13 +56,14 @@ class StageMirror(contents.StageRun):
         self.store = Store(root)
         self.queue = Queue()
         self.session = dvc_process() or psutil.Process()
+        self.flow = Owner.told()
         self.identity = {"physicnet.child": uuid.uuid4().hex}
         self.begun = time.monotonic()
 
     @cached_property
     def parent_id(self) -> str:  # type: ignore[override]  # which can be set
         """The execution that this stage belongs to, opened by whichever of its stages comes first."""
-        return os.environ.get(PARENT_VARIABLE) or executions.open_execution(self.store, self.session)
+        return executions.open_execution(self.store, self.flow or Owner(process_tags(self.session)))
 
     @cached_property
     def run_id(self) -> str:  # type: ignore[override]  # which can be set
@@ -202,7 +114,7 @@ class StageMirror(contents.StageRun):
     def end(self, status: str) -> None:
         """End the run, and say what could not be mirrored."""
         self.queue.add("the end of the run", partial(self._end, status, self._seconds()))
-        if self.session == psutil.Process() and PARENT_VARIABLE not in os.environ:
+        if self.session == psutil.Process() and self.flow is None:
             self.queue.add("the end of the execution", lambda: self.store.end(self.parent_id, status))
         self.queue.report(self.store.place)
 
@@ -228,7 +140,7 @@ class StageMirror(contents.StageRun):
     def _close_execution(self) -> None:
         entries = recorded_entries(self.root) | ({self.stage: self.entry} if self.entry else {})
         executions.link_stages(self.store, self.parent_id, entries)
-        if PARENT_VARIABLE not in os.environ:
+        if self.flow is None:
             self.store.end(self.parent_id, "FINISHED")
 
 

@@ -54,12 +54,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with parameters, an empty pipeline, and a store of MLflow with one execution, which is slow to make."""
     from workspaces import pipeline_of_nothing
 
-    from physicnet.tracking import executions
+    from physicnet.tracking.executions import Owner, open_execution, process_tags
     from physicnet.tracking.store import Store
 
     root = tmp_path_factory.mktemp("repository")
     pipeline_of_nothing(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        executions.open_execution(Store(root), psutil.Process(), "tests")
+        open_execution(Store(root), Owner(process_tags(psutil.Process()), "tests"))
     return root

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from workspaces import HISTORY, write_record, write_results
 
+from physicnet import delivery
 from physicnet import mirror as module
 from physicnet.config import ClipConfig, MachineConfig
+from physicnet.delivery import Queue
+from physicnet.execution import mirrored_execution
 from physicnet.lineage import md5_of
-from physicnet.mirror import Queue, mirrored
+from physicnet.mirror import mirrored
 from physicnet.story import results_summary
 from physicnet.tracking import executions
-from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.tracking.executions import OWNER_VARIABLE
 from physicnet.tracking.holdings import NOTE, RULE
 from physicnet.tracking.store import Store
 
@@ -29,7 +32,7 @@ MACHINE = MachineConfig(device="cpu", precision="float32", num_threads=3, cache_
 @pytest.fixture
 def store(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """The store of MLflow in the current folder, outside DVC and outside any flow."""
-    for name in ("MLFLOW_TRACKING_URI", PARENT_VARIABLE, "DVC_STAGE"):
+    for name in ("MLFLOW_TRACKING_URI", OWNER_VARIABLE, "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(repository)
     return Store(repository)
@@ -105,13 +108,45 @@ def test_two_trainings_that_write_to_one_store_at_once_do_not_fail_each_other(st
         assert [point.step for point in points] == [*range(1, 41)]
 
 
-def test_the_flow_tells_which_execution_a_stage_belongs_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = store.find_or_create({"physicnet.execution": "flow"}, "flow", {})
-    monkeypatch.setenv(PARENT_VARIABLE, parent)
-    with mirrored("crops", {}, clip=CLIP) as mirror:
-        pass
-    assert store.client.get_run(mirror.run_id).data.tags["mlflow.parentRunId"] == parent
-    assert store.client.get_run(parent).info.status == "RUNNING"
+@pytest.mark.parametrize("first", ["flow", "stage"])
+def test_a_flow_and_its_stages_have_one_execution_whoever_opens_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    with mirrored_execution(store.root, "flow", {"prefect.flow_run": first}) as execution:
+        if first == "flow":
+            execution.open()
+        for name, value in execution.owner.environment.items():
+            monkeypatch.setenv(name, value)
+        with mirrored("crops", {}, clip=CLIP) as mirror:
+            pass
+        execution.open()
+        assert execution.run_id == mirror.parent_id
+        assert store.client.get_run(mirror.parent_id).info.status == "RUNNING"
+    run = store.client.get_run(mirror.parent_id)
+    assert (run.info.run_name, run.info.status) == ("flow", "FINISHED")
+    assert run.data.tags["prefect.flow_run"] == first
+    assert run.data.params["clip.frames_in"] == "4"
+    assert [child.info.run_id for child in store.children(mirror.parent_id)] == [mirror.run_id]
+
+
+@pytest.mark.parametrize(("error", "status"), [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_an_execution_ends_as_its_flow_ends(store: Store, error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), mirrored_execution(store.root, "flow", {"prefect.flow_run": status}) as execution:
+        raise error
+    assert execution.run_id is not None
+    assert store.client.get_run(execution.run_id).info.status == status
+
+
+def test_an_execution_that_cannot_be_kept_is_said_and_nothing_fails(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nobody listens there
+    with mirrored_execution(store.root, "flow", {}) as execution:
+        execution.open()
+    assert execution.run_id is None
+    said = capsys.readouterr().err
+    assert "Not mirrored to MLflow at http://127.0.0.1:1: the execution as one run" in said
+    assert "the end of the execution" in said
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -229,7 +264,7 @@ def test_a_stage_succeeds_without_a_server_and_says_what_is_missing(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", broken_server)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setattr(module, "LAST_TRY", 2.0)
+    monkeypatch.setattr(delivery, "LAST_TRY", 2.0)
     assert store.client  # the import of mlflow is not what is timed
     begin = time.monotonic()
     with mirrored("ingest", {"catalogue": tmp_path / "catalogue"}, clip=CLIP) as mirror:
@@ -247,7 +282,7 @@ def test_a_stage_succeeds_without_a_server_and_says_what_is_missing(
 
 
 def test_a_server_that_comes_back_gets_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_INTERVAL", 0.05)
+    monkeypatch.setattr(delivery, "RETRY_INTERVAL", 0.05)
     queue, seen, is_down = Queue(), [], True
 
     def request(name: str) -> None:
@@ -275,7 +310,7 @@ def test_one_request_that_can_never_succeed_does_not_hold_back_the_others() -> N
 
 
 def test_the_last_tries_take_seconds_however_many_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LAST_TRY", 0.05)
+    monkeypatch.setattr(delivery, "LAST_TRY", 0.05)
     queue = Queue([("slow", lambda: time.sleep(0.1) or 1 / 0)] * 100)
     queue.finish()
     assert len(queue.waiting) == 100

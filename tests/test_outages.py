@@ -16,13 +16,13 @@ from mirrored_runs import everything, said
 from outages import Failure, Proxy, proxy
 from workspaces import write_workspace
 
-from physicnet import cli, mirror
+from physicnet import cli, delivery, mirror
 from physicnet.contents import read_epochs
 from physicnet.lineage import md5_of
 from physicnet.ports import free_port
 from physicnet.replay import COMPLETED
 from physicnet.tracking import executions, registered
-from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.tracking.executions import OWNER_VARIABLE
 from physicnet.tracking.registered import CHALLENGER
 from physicnet.tracking.store import Store
 from physicnet.viewer import serving, wait_for
@@ -129,10 +129,10 @@ def environment(server: tuple[Proxy, Path], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def set_up(server: tuple[Proxy, Path], patch: pytest.MonkeyPatch) -> None:
-    patch.delenv(PARENT_VARIABLE, raising=False)
+    patch.delenv(OWNER_VARIABLE, raising=False)
     patch.setenv("MLFLOW_TRACKING_URI", server[0].address)
     patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    patch.setattr(mirror, "LAST_TRY", 1.0)
+    patch.setattr(delivery, "LAST_TRY", 1.0)
     patch.setattr(mirror, "dvc_process", lambda: psutil.Process().parent())
     for name in ("end_cleanly_on_sigterm", "end_with_dvc"):
         patch.setattr(f"physicnet.process.{name}", lambda: None)

@@ -22,7 +22,7 @@ from physicnet.contents import CONTENTS, read_epochs
 from physicnet.mirror import StageMirror, mirrored
 from physicnet.recorded import ReplayError
 from physicnet.tracking import executions, holdings, registered
-from physicnet.tracking.executions import LEFT, PARENT_VARIABLE, REPLAYED, RESUMED, SECONDS, process_tags
+from physicnet.tracking.executions import LEFT, OWNER_VARIABLE, REPLAYED, RESUMED, SECONDS, process_tags
 from physicnet.tracking.registered import CHALLENGER, REGISTERED
 from physicnet.tracking.store import PARENT, Store
 
@@ -40,7 +40,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, as all stages left it; models are registered, but not logged."""
-    for name in (PARENT_VARIABLE, "DVC_STAGE"):
+    for name in (OWNER_VARIABLE, "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
     root = tmp_path / "workspace"
     root.mkdir()

@@ -18,7 +18,7 @@ from workspaces import write_workspace
 
 from physicnet import replay
 from physicnet.ports import free_port
-from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.tracking.executions import OWNER_VARIABLE
 from physicnet.tracking.store import Store
 
 BINARIES = next(
@@ -101,7 +101,7 @@ def test_the_runs_of_a_folder_go_to_the_database_and_their_files_to_the_objects_
         return {line.split()[-1]: line[11:28].strip() for line in lines}
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    for name in (PARENT_VARIABLE, "DVC_STAGE"):
+    for name in (OWNER_VARIABLE, "DVC_STAGE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     write_workspace(tmp_path)

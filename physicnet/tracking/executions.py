@@ -4,8 +4,11 @@ One parent run stands for one execution: one `dvc repro`, one flow run, or one s
 for one stage that really ran.
 """
 
+import json
+import os
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,23 +27,40 @@ REPLAYED = "physicnet.replayed"  # tag: when a run was made from files, so that 
 RESUMED = "physicnet.resumed"  # tag: how often the stage was started again after it was killed
 SECONDS = "physicnet.seconds"  # tag: how long the stage worked; what was killed counts until its last mirrored epoch
 LEFT = "physicnet.left"  # tag: the executions in which the stage was killed before
-PARENT_VARIABLE = "PHYSICNET_PARENT_RUN_ID"  # set by the flow; MLFLOW_RUN_ID would re-open the parent itself
+OWNER_VARIABLE = "PHYSICNET_EXECUTION"  # set by the flow, for its stages: the owner of their execution
 # Sections of params.yaml that no stage reads: no run is made of them.
 UNREAD = {"promote", "retrain", "collect", "forecast", "verify"}
 LONGEST_NAME = 100  # characters of the name of an execution
 
 
-def open_execution(
-    store: Store, process: psutil.Process, name: str | None = None, more: Mapping[str, str] | None = None
-) -> str:
-    """The parent run of everything below `process`: found, or created with all parameters and the pipeline.
+@dataclass(frozen=True)
+class Owner:
+    """Whose an execution is: the process below which its stages run, as tags, and what it says of it.
 
-    It has the tags `more` too, and with other ones is another run: a process may walk the pipeline several times.
+    With other `more` it is another execution: a process may walk the pipeline several times.
     """
-    tags = process_tags(process) | git_state(store.root, ["dvc.yaml", "params.yaml"]) | dict(more or {})
+
+    process: dict[str, str]
+    name: str | None = None  # None: the execution is named by its commit and parameters
+    more: dict[str, str] = field(default_factory=dict)  # tags
+
+    @classmethod
+    def told(cls) -> "Owner | None":
+        """The one that the environment tells of, for a stage of a flow; None otherwise."""
+        return cls(**json.loads(os.environ[OWNER_VARIABLE])) if OWNER_VARIABLE in os.environ else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells the stages below."""
+        return {OWNER_VARIABLE: json.dumps(asdict(self))}
+
+
+def open_execution(store: Store, owner: Owner) -> str:
+    """The owner's parent run: found, or created with all parameters and the pipeline. Several may ask at once."""
+    tags = owner.process | git_state(store.root, ["dvc.yaml", "params.yaml"]) | owner.more
     with store.lock:
-        name = name or _execution_name(store.root, tags.get("git.commit", ""))
-        execution = " ".join([tags["physicnet.process"], *(more or {}).values()])
+        name = owner.name or _execution_name(store.root, tags.get("git.commit", ""))
+        execution = " ".join([owner.process["physicnet.process"], *owner.more.values()])
         run_id = store.find_or_create({"physicnet.execution": execution}, name, tags)
     params = holdings.flatten(load_params(store.root / "params.yaml").model_dump(exclude=UNREAD), ".")
     if params.keys() <= store.client.get_run(run_id).data.params.keys():

@@ -18,7 +18,8 @@ from waiting import pid_in
 
 from flows import pipeline as module
 from flows.pipeline import StageFailedError, Transcript, duration, metric_rows, patiently, pipeline, plan
-from physicnet.tracking.executions import PARENT_VARIABLE
+from physicnet.execution import Execution
+from physicnet.tracking.executions import Owner
 
 
 def repro() -> str:
@@ -41,7 +42,7 @@ def test_the_flow_does_the_work_of_dvc_repro_and_no_more(
     assert results.data == '[{"model": "ours", "variable": "rain", "rmse": 0.5}]'
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.ProcessGroups, "run", lambda *_: pytest.fail("something was started"))
+        patch.setattr(module.ProcessGroups, "start", lambda *_, **__: pytest.fail("something was started"))
         assert pipeline() == {"make": "Unchanged", "side": "Unchanged", "score": "Unchanged"}
 
     (project / "params.yaml").write_text("score: 2")
@@ -58,11 +59,15 @@ def test_the_history_and_the_flow_name_each_other(project: Path, monkeypatch: py
     told: dict[str, str] = {}
 
     @contextmanager
-    def mirrored_execution(_root: Path, name: str, tags: dict[str, str]) -> Iterator[dict[str, str]]:
+    def mirrored_execution(root: Path, name: str, tags: dict[str, str]) -> Iterator[Execution]:
         told.update(tags, name=name)
-        yield {PARENT_VARIABLE: "abc123"}
+        yield Execution(root, Owner({"physicnet.process": "1@1.0"}, name, tags))
+
+    def open_it(execution: Execution) -> None:
+        execution.run_id = "abc123"
 
     monkeypatch.setattr(module, "mirrored_execution", mirrored_execution)
+    monkeypatch.setattr(Execution, "open", open_it)
     state = pipeline(return_state=True)
     assert told["prefect.flow_run"] == str(state.state_details.flow_run_id)
     assert told["prefect.page"].endswith(told["prefect.flow_run"])
