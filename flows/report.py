@@ -18,6 +18,7 @@ from physicnet.data.novelty import trained_until
 from physicnet.drawing import INK, drawing_style
 from physicnet.evaluation import labels
 from physicnet.evaluation.table import shown_leads
+from physicnet.fields import DataError
 from physicnet.lineage import command_paths
 
 SCORES, FILES = "scores.csv", "files.csv"
@@ -41,9 +42,7 @@ class Standing:
         """Those in the folder."""
         results = command_paths(Path.cwd(), "evaluate").get("results", "")
         catalogue = command_paths(Path.cwd(), "ingest").get("catalogue", "")
-        record = [Path(command_paths(Path.cwd(), "normalize").get(name, "none")) for name in ("fields", "statistics")]
-        until = trained_until(*record) if all(path.exists() for path in record) else None
-        return cls(_table(Path(results) / SCORES), _table(Path(catalogue) / FILES), until)
+        return cls(_table(Path(results) / SCORES), _table(Path(catalogue) / FILES), _trained_until())
 
 
 @dataclass
@@ -216,6 +215,18 @@ def read_decision() -> Mapping[str, object]:
     about = told.get("challenger", told.get("replaced"))
     is_it = isinstance(about, dict) and about["checkpoint_sha256"] == content_hash(checkpoint)
     return told if is_it else {}
+
+
+def _trained_until() -> np.datetime64 | None:
+    fields, statistics = (
+        Path(command_paths(Path.cwd(), "normalize").get(name, "none")) for name in ("fields", "statistics")
+    )
+    if not fields.exists() or not statistics.exists():
+        return None
+    try:
+        return trained_until(fields, statistics)
+    except DataError:  # a damaged record is made anew by this very run, and had no times to tell
+        return None
 
 
 def _table(path: Path) -> pd.DataFrame | None:
