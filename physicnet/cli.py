@@ -27,6 +27,7 @@ app = typer.Typer(
 In = Annotated[Path, typer.Option(exists=True, help="read")]
 Out = Annotated[Path, typer.Option(help="written")]
 MODEL = "models/model.safetensors"  # where the stage train leaves it
+CHAMPION = "models:/physicnet@champion"
 Resume = Annotated[Path, typer.Option(help="folder that holds the state of an earlier run, to go on from")]
 
 
@@ -308,6 +309,19 @@ def doctor() -> None:
 
     if not rounds.make():
         raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="of the store that this folder or MLFLOW_TRACKING_URI names")] = CHAMPION,
+    port: Annotated[int, typer.Option(help="on this machine alone")] = 5002,
+    body: Annotated[int, typer.Option(min=1, help="MiB that a request may have")] = 64,
+) -> None:
+    """Answer requests for forecasts by MLflow's scoring server, until told to end."""
+    from physicnet.tracking import serving
+    from physicnet.tracking.store import Store
+
+    serving.serve(Store(Path.cwd()), model, port, body)
 
 
 @app.command()

@@ -32,7 +32,7 @@ from physicnet.forecasting.kind import Kind
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp
 from physicnet.tracking import registered
-from physicnet.tracking.registered import CHALLENGER, SHA256
+from physicnet.tracking.registered import CHALLENGER, SHA256, Answering
 from physicnet.tracking.store import Store
 
 # What this module imports, directly or not, and MLflow.
@@ -55,6 +55,7 @@ REQUIRED = (
 )
 OUTPUTS = ("mean", "sharp")
 EXAMPLE = 64  # cells
+FARTHEST = 10  # times as many leads as in training; what one request may take is bounded
 
 Arrays = dict[str, np.ndarray]
 
@@ -114,9 +115,9 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIRED]
 
 
-def _load_pyfunc(path: str, config: Mapping[str, Any]) -> "Served":
+def _load_pyfunc(path: str, config: Mapping[str, Any]) -> Answering:
     """Return the model of a checkpoint; MLflow calls this, with the configuration that the model was logged with."""
-    return Served(Path(path), MachineConfig.model_validate(config["machine"]), config["units"])
+    return Answering(Served(Path(path), MachineConfig.model_validate(config["machine"]), config["units"]))
 
 
 class Served:
@@ -148,8 +149,9 @@ class Served:
                 `ModelForecaster.forecast` and `Sharp.forecast`.
         """
         num_leads, output = params["num_leads"], params["output"]
-        if num_leads < 1:
-            raise DataError(f"num_leads is {num_leads}; ask for 1 lead at least")
+        most = FARTHEST * self.forecaster.frames_out
+        if num_leads is None or not 1 <= num_leads <= most:
+            raise DataError(f"num_leads is {num_leads}; ask for 1 lead at least, and {most} at most")
         if output not in OUTPUTS:
             raise DataError(f"output is {output!r}; ask for one of {OUTPUTS}")
         past = self._read(arrays)

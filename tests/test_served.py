@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import torch
 import xarray as xr
 import yaml
 from forecasting.samples import NORMALIZER, save
+from mlflow.exceptions import MlflowException
 from serving import answers
 from training.conftest import CLIP, MACHINE
 from waiting import wait_until
@@ -30,7 +32,7 @@ from physicnet.normalization import Normalizer, Standardization
 from physicnet.ports import free_port
 from physicnet.served import REQUIRED, Served, log, offer
 from physicnet.tracking import registered
-from physicnet.tracking.registered import CHALLENGER, SHA256
+from physicnet.tracking.registered import CHALLENGER, SHA256, Answering
 from physicnet.tracking.store import Store
 
 UNITS = {"rate": "mm h-1"}
@@ -85,12 +87,11 @@ def address(store: Store, run_id: str, tmp_path_factory: pytest.TempPathFactory)
     """Where the champion is served, by a process that is started in an empty folder."""
     store.client.set_registered_model_alias("physicnet", "champion", registered.register(store, run_id))
     port = free_port()
-    command = ["-m", "mlflow", "models", "serve", "-m", "models:/physicnet@champion", "--env-manager", "local"]
-    where = ["--host", "127.0.0.1", "--port", str(port)]
+    command = ["-c", "from physicnet.cli import main; main()", "serve", "--port", str(port), "--body", "1"]
     empty = tmp_path_factory.mktemp("empty")
     with (empty / "log.txt").open("w") as output:
         server = subprocess.Popen(
-            [sys.executable, *command, *where],
+            [sys.executable, *command],
             cwd=empty,
             env=os.environ | {"MLFLOW_TRACKING_URI": store.uri},
             stdout=output,
@@ -199,12 +200,65 @@ def test_the_server_answers_its_own_example(address: str, folder: Path) -> None:
     np.testing.assert_array_equal(np.float32(answer["rate"]), expected)
 
 
-def test_the_server_says_what_is_wrong_with_a_request(address: str) -> None:
+def refusal(address: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    """The status of a refused request and its reason, which comes without a stack trace."""
     with pytest.raises(HTTPError) as caught:
-        ask(address, {"inputs": as_json(request_of(observations(2)))})
-    assert caught.value.code == 400
-    reason = json.load(caught.value)["stack_trace"].splitlines()[-1]
-    assert reason.endswith("DataError: the model needs 3 frames, only 2 are there; give it more")
+        urlopen(Request(f"{address}/invocations", body, {"Content-Type": kind}))
+    told = caught.value.read().decode()
+    assert "Traceback" not in told
+    assert "stack_trace" not in told
+    return caught.value.code, json.loads(told)["message"]
+
+
+def with_inputs(**changes: Any) -> bytes:
+    return json.dumps({"inputs": as_json(request_of(observations())) | changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "Ensure that input is a valid JSON formatted string"),
+        (b"rain", "Ensure that input is a valid JSON formatted string"),
+        (b"[1, 2]", "The input must be a JSON dictionary .*Received a list"),
+        (b"[" * 100_000, "the body cannot be parsed: maximum recursion depth exceeded"),
+        (b'{"inputs": {"rate": ' + b"9" * 5000 + b"}}", "the body cannot be parsed: Exceeds the limit .* digits"),
+        (json.dumps({"inputs": as_json(request_of(observations(2)))}).encode(), "needs 3 frames, only 2 are there"),
+        (with_inputs(rate=[[1.0]]), "Shape of input .* does not match expected shape"),
+        (with_inputs(rate="wet"), "could not convert string to float: 'wet'"),
+        (with_inputs(time=[1, 2, 3, 4, 5]), "time holds what is no time .*write UTC as"),
+        (b'{"inputs": {"rate": [[[1.0]]]}}', r"Model is missing inputs \['time', 'y', 'x'\]"),
+    ],
+    ids=["empty", "text", "list", "deep", "long", "few", "flat", "word", "times", "lacking"],
+)
+def test_a_body_that_is_no_request_is_refused_with_a_reason(address: str, body: bytes, reason: str) -> None:
+    status, told = refusal(address, body)
+    assert status == 400
+    assert re.search(reason, told)
+
+
+def test_a_request_that_is_no_json_or_too_long_is_refused_and_the_server_goes_on(address: str, folder: Path) -> None:
+    assert refusal(address, b"time,y,x\n", "text/csv") == (
+        415,
+        "the content type is 'text/csv'; send JSON in UTF-8, and say so: Content-Type: application/json",
+    )
+    status, told = refusal(address, b" " * (2**20 + 1))
+    assert (status, told[:37]) == (413, "the body has 1.0 MiB, 1 are allowed; ")
+    unmeasured = Request(f"{address}/invocations", iter([b"{}"]), {"Content-Type": "application/json"})
+    with pytest.raises(HTTPError, match="Length Required"):
+        urlopen(unmeasured)
+    assert ask(address, json.loads((folder / "serving_input_example.json").read_text())).keys() >= {"time", "rate"}
+
+
+def test_an_error_of_ours_is_told_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def predict(self, *_: object) -> Arrays:
+            raise RuntimeError("mat1 and mat2 cannot be multiplied")
+
+    with pytest.raises(MlflowException, match="the forecast failed; the log says why") as caught:
+        Answering(Broken()).predict({}, MEAN)
+    assert caught.value.get_http_status_code() == 500
+    assert "mat2" not in caught.value.serialize_as_json()
+    assert "RuntimeError: mat1 and mat2" in caplog.text
 
 
 def test_a_model_is_logged_and_registered_once(store: Store, run_id: str, checkpoint: Path, folder: Path) -> None:
@@ -270,42 +324,43 @@ def changed(**changes: Any) -> Arrays:
 def test_a_missing_array_is_refused(model: Any, name: str) -> None:
     arrays = request_of(observations())
     del arrays[name]
-    with pytest.raises(Exception, match=f"Model is missing inputs .'{name}'.") as caught:
+    with pytest.raises(MlflowException, match=f"Model is missing inputs .'{name}'."):
         model.predict(arrays, MEAN)
-    assert type(caught.value).__name__ == "MlflowException"
 
 
 def test_another_variable_is_refused(model: Any) -> None:
     arrays = request_of(observations())
     arrays["snow"] = arrays.pop("rate")
-    with pytest.raises(Exception, match=r"missing inputs .'rate'.. Note that there were extra inputs: .'snow'."):
+    with pytest.raises(MlflowException, match=r"missing inputs .'rate'.. Note that there were extra inputs: .'snow'."):
         model.predict(arrays, MEAN)
 
 
 def test_too_few_frames_are_refused(model: Any) -> None:
-    with pytest.raises(DataError, match="needs 3 frames, only 1 are there; give it more"):
+    with pytest.raises(MlflowException, match="needs 3 frames, only 1 are there; give it more"):
         model.predict(request_of(observations(1)), MEAN)
 
 
 def test_irregular_times_are_refused(model: Any) -> None:
     late = changed(time=lambda time: [*time[:-1], "2020-01-01T00:30:00"])
-    with pytest.raises(DataError, match=r"00:30:00 comes 900 s after .* knows steps of 300 s; give it 3 frames"):
+    with pytest.raises(MlflowException, match=r"00:30:00 comes 900 s after .* knows steps of 300 s; give it 3 frames"):
         model.predict(late, MEAN)
 
 
 def test_times_that_do_not_increase_are_refused(model: Any) -> None:
-    with pytest.raises(DataError, match="times must increase"):
+    with pytest.raises(MlflowException, match="times must increase"):
         model.predict(changed(time=lambda time: time[::-1]), MEAN)
 
 
 def test_what_is_no_time_is_refused(model: Any) -> None:
-    with pytest.raises(DataError, match=r"time holds what is no time .*noon.*write UTC as"):
+    with pytest.raises(MlflowException, match=r"time holds what is no time .*noon.*write UTC as"):
         model.predict(changed(time=lambda time: [*time[:-1], "noon"]), MEAN)
 
 
 @pytest.mark.parametrize("name", ["y", "x", "rate", "time"])
 def test_arrays_that_do_not_fit_together_are_refused(model: Any, name: str) -> None:
-    with pytest.raises(DataError, match=r"do not fit together, .*must have the shape .'time', 'y', 'x'.") as caught:
+    with pytest.raises(
+        MlflowException, match=r"do not fit together, .*must have the shape .'time', 'y', 'x'."
+    ) as caught:
         model.predict(changed(**{name: lambda array: array[1:]}), MEAN)
     assert str(len(request_of(observations())[name]) - 1) in str(caught.value)
 
@@ -320,22 +375,30 @@ def test_arrays_that_do_not_fit_together_are_refused(model: Any, name: str) -> N
     ],
 )
 def test_a_grid_with_an_absent_or_repeated_row_is_refused(model: Any, what: str, change: Any) -> None:
-    with pytest.raises(DataError, match="y is uneven: a row or column is absent, repeated or out of order"):
+    with pytest.raises(MlflowException, match="y is uneven: a row or column is absent, repeated or out of order"):
         model.predict(changed(y=change), MEAN)
 
 
 def test_a_grid_of_another_spacing_is_refused(model: Any) -> None:
-    with pytest.raises(DataError, match=r"grid spacing of the columns: 1000 m there, 2000 m here; give it frames"):
+    with pytest.raises(
+        MlflowException, match=r"grid spacing of the columns: 1000 m there, 2000 m here; give it frames"
+    ):
         model.predict(changed(x=lambda x: 2 * x), MEAN)
 
 
-def test_no_leads_are_refused(model: Any) -> None:
-    with pytest.raises(DataError, match="num_leads is 0; ask for 1 lead at least"):
+def test_no_lead_is_refused(model: Any) -> None:
+    with pytest.raises(MlflowException, match="num_leads is 0; ask for 1 lead at least, and 20 at most"):
         model.predict(request_of(observations()), {"num_leads": 0})
 
 
+@pytest.mark.parametrize("number", [21, 10**9, None])
+def test_a_number_of_leads_that_no_answer_holds_is_refused(model: Any, number: int | None) -> None:
+    with pytest.raises(MlflowException, match=f"num_leads is {number}; ask for 1 lead at least, and 20 at most"):
+        model.predict(request_of(observations()), {"num_leads": number})
+
+
 def test_an_unknown_output_is_refused(model: Any) -> None:
-    with pytest.raises(DataError, match=r"output is 'median'; ask for one of .'mean', 'sharp'."):
+    with pytest.raises(MlflowException, match=r"output is 'median'; ask for one of .'mean', 'sharp'."):
         model.predict(request_of(observations()), {"output": "median"})
 
 

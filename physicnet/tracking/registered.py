@@ -1,13 +1,15 @@
 """The registered model `physicnet`: logged models of runs as its versions, their tags and their aliases."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from physicnet.fields import DataError
 from physicnet.tracking.store import HistoryError, Store, one_line
 
 if TYPE_CHECKING:
@@ -20,7 +22,43 @@ CHAMPION = "champion"  # alias of the version that is served
 SHA256 = "physicnet.sha256"  # tag of a version: the hash of its checkpoint
 FORMER = "promotion.former"  # tag of the registered model: the champions of before that are left, the latest last
 MODEL = "model"  # where a run keeps its logged model
+logger = logging.getLogger(__name__)
 ADDRESS = re.compile(rf"models:/{REGISTERED}(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+@runtime_checkable
+class Predicting(Protocol):
+    """A model that takes and gives named arrays."""
+
+    def predict(self, arrays: dict[str, np.ndarray], params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the answer to a request."""
+        ...
+
+
+class Answering:
+    """A model whose errors are MLflow's, for MLflow sends any other to the client with its stack trace.
+
+    A `DataError` is status 400 and its message. Another error is ours: status 500, and the trace is in the log.
+    """
+
+    def __init__(self, model: Predicting) -> None:
+        self.model = model
+
+    def predict(self, arrays: dict[str, np.ndarray], params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the model's answer.
+
+        Raises:
+            MlflowException: if it has none.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.model.predict(arrays, params)
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+        except Exception as error:
+            logger.exception("a forecast failed")
+            raise MlflowException("the forecast failed; the log says why") from error  # an internal error
 
 
 def log_model(
@@ -156,7 +194,12 @@ def fetch_model(store: Store, version: "ModelVersion", folder: Path) -> Path:
 
 
 def fetch_checkpoint(store: Store, address: str, folder: Path) -> Path:
-    """Download the checkpoint of `models:/physicnet@ALIAS` or `models:/physicnet/VERSION`, and return its path.
+    """Download the checkpoint of an address, and return its path; see `fetch`."""
+    return next(fetch(store, address, folder).glob("data/*"))
+
+
+def fetch(store: Store, address: str, folder: Path) -> Path:
+    """Download the model of `models:/physicnet@ALIAS` or `models:/physicnet/VERSION`, and return its folder.
 
     Raises:
         HistoryError: if the address is none of these, the registered model has no such version, or its files are gone.
@@ -172,7 +215,7 @@ def fetch_checkpoint(store: Store, address: str, folder: Path) -> Path:
             f"There is no {address} in {store.place}: {REGISTERED} has the versions {sorted(numbers) or 'none'}; "
             "physicnet promote names the champion"
         )
-    return next(fetch_model(store, numbers[wanted], folder).glob("data/*"))
+    return fetch_model(store, numbers[wanted], folder)
 
 
 def _schema(arrays: Mapping[str, np.ndarray]) -> "Schema":
