@@ -3,10 +3,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from safetensors.numpy import save_file
 from typer.testing import CliRunner
-from verification.filings import CLIP, EVALUATE, SPAN, file, record, reference
+from verification.filings import file, make_project, record
 
 from physicnet import cli
 from physicnet.config import Params, load_params
@@ -15,30 +13,12 @@ from physicnet.fields import DataError
 from physicnet.verification.against import Verified, verify
 
 FIELD = record()
-ROOT = Path(__file__).parents[2]
-COMMAND = "physicnet evaluate --fields fields.zarr --statistics statistics.json --maps maps.safetensors"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder in which a record was ingested and normalized; `observed` holds all of it."""
-    normalizer = reference(FIELD).normalizer
-    FIELD.save(tmp_path / "fields.zarr")
-    save_file(normalizer.maps(), tmp_path / "maps.safetensors")
-    content = {"splits": {"train": [[0, 6]]}, "variables": normalizer.to_dict(), "span": SPAN}
-    (tmp_path / "statistics.json").write_text(json.dumps(content))
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": {"cmd": COMMAND}}}))
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["ingest"]["variables"][0]["name"] = "rate"
-    params["ingest"] |= {"coarsen": 1, "pattern": "*.nc", "memory_limit": "64 GiB"}
-    params["clip"] = CLIP.model_dump()
-    params["evaluate"] = EVALUATE.model_dump() | {"baselines": ["climatology"]}
-    params["normalize"] |= {"transforms": {"rate": []}, "standardize": {"rate": "global"}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    write_netcdf(FIELD, tmp_path / "observed" / "record.nc")
-    for folder in ("forecasts", "forecasts/theirs"):
-        (tmp_path / folder).mkdir()
-    return tmp_path
+    return make_project(tmp_path, FIELD)
 
 
 def parameters(project: Path) -> Params:
