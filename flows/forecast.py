@@ -58,16 +58,11 @@ def forecast(at: datetime | None = None) -> State:
     except DataError as error:
         return skipped(str(error))
     folder = params.forecast.folder if at is None else params.forecast.hindcasts
-    path = Path(folder) / file_name(past.times[-1])
+    path = Path(folder) / cf.file_name(past.times[-1])
     if path.is_file():
         return Completed(name="Known", message=f"{path} is there")
     make(model, past, path)
     return Completed(name="Forecast", message=f"{path}, from what was observed until {format_minute(past.times[-1])}")
-
-
-def file_name(origin: np.datetime64) -> str:
-    """Return the name of the forecast from a time: 2010-08-26T050000Z.nc."""
-    return f"{np.datetime_as_string(origin, unit='s').replace(':', '')}Z.nc"
 
 
 def refuse_other_rules(params: Params, model: Model) -> None:

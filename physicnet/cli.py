@@ -172,6 +172,47 @@ def forecast(
 
 
 @app.command()
+def hindcast(
+    observations: Annotated[list[Path], typer.Argument(exists=True, help="files, or folders of files *.nc")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of CF NetCDF, a file for each time; written")],
+    model: Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")] = MODEL,
+    start: Annotated[str | None, typer.Option(help="first time to forecast from (ISO 8601, UTC)")] = None,
+    end: Annotated[str | None, typer.Option(help="last time to forecast from")] = None,
+    every: Annotated[
+        str | None, typer.Option(help="6h, 30min or a number of steps from one to the next; by default one step")
+    ] = None,
+    lead: Annotated[
+        str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
+    ] = None,
+    regrid: Annotated[bool, typer.Option("--regrid", help="bring another grid spacing to the model's")] = False,
+    probabilities: Annotated[bool, typer.Option(help="with quantiles and probabilities of the thresholds")] = True,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
+) -> None:
+    """Forecast from every time of an archive; what is in the folder already is not made again."""
+    from physicnet.forecasting import hindcast as making
+    from physicnet.forecasting.loading import load, machine_here
+    from physicnet.process import end_cleanly_on_sigterm
+
+    end_cleanly_on_sigterm()
+    counts = making.hindcast(
+        load(model, machine_here(device, threads)),
+        observations,
+        output,
+        start=start,
+        end=end,
+        every=every,
+        lead=lead,
+        regrid=regrid,
+        probabilities=probabilities,
+    )
+    typer.echo(
+        f"{output}: {counts.made} forecasts made, {counts.known} were there, {counts.skipped} times skipped at which "
+        "frames are missing"
+    )
+
+
+@app.command()
 def plot(
     forecast: Annotated[Path, typer.Argument(help="a file that `physicnet forecast` wrote, or one of its layout")],
     observations: Annotated[

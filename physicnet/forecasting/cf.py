@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from physicnet.clock import Time, calendar_of, canonical, is_clock, to_milliseconds
+from physicnet.clock import Time, calendar_of, canonical, is_clock, to_milliseconds, written
 from physicnet.data.opening import errors_named
 from physicnet.fields import DataError, written_whole
 
 REFERENCE = "forecast_reference_time"
 LEVEL = 4  # of zlib: more takes longer and saves little
+
+
+def file_name(origin: Time) -> str:
+    """Return the name of the file of a forecast from a time: 2010-08-26T050000Z.nc."""
+    times = np.array([origin])
+    (told,) = written(to_milliseconds(times), calendar_of(times))
+    return f"{told.replace(':', '')}Z.nc"
 
 
 def write(path: Path, dataset: xr.Dataset) -> None:

@@ -24,6 +24,7 @@ from physicnet.forecasting.leads import UNITS, unit_of
 CONVENTIONS = "CF-1.11"
 REFERENCES = "arXiv:2402.05970"
 TIME, REFERENCE, PERIOD, BEYOND = "time", "forecast_reference_time", "forecast_period", "beyond_trained_leads"
+MODEL = "physicnet_model_sha256"  # attribute of a file: the SHA-256 of the checkpoint that made it
 SHARP, FLOW, GATE = "_sharp", ("flow_x", "flow_y"), "gate"
 QUANTILE, EXCEEDANCE, THRESHOLD = "_quantile", "_exceedance", "_threshold"
 
@@ -217,7 +218,7 @@ def _attributes(past: Field, provenance: Provenance) -> dict[str, str]:
         "source": f"{made_by}, model SHA-256 {provenance.sha256}",
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}: forecast by {made_by}{notes}",
         "references": REFERENCES,
-        "physicnet_model_sha256": provenance.sha256,
+        MODEL: provenance.sha256,
         "physicnet_data_start": provenance.start,
         "physicnet_data_end": provenance.end,
         "physicnet_observations": ", ".join(used),

@@ -9,8 +9,10 @@ UNITS = {"hours": np.timedelta64(1, "h"), "minutes": np.timedelta64(1, "m")}
 SECOND = np.timedelta64(1, "s")
 
 
-def num_steps(lead: str | int | np.timedelta64, step: np.timedelta64) -> int:
+def num_steps(lead: str | int | np.timedelta64, step: np.timedelta64, what: str = "lead") -> int:
     """Return the number of steps that a lead takes: itself, a duration such as 2h, 90min or 1h30min, or a number.
+
+    `what` it is called in errors, if it is another time than a lead.
 
     Raises:
         DataError: if it is none, not above zero, or no multiple of the step, with the two nearest.
@@ -18,28 +20,30 @@ def num_steps(lead: str | int | np.timedelta64, step: np.timedelta64) -> int:
     if isinstance(lead, int) or (isinstance(lead, str) and lead.strip().lstrip("+-").isdecimal()):
         steps = int(lead)
         if steps < 1:
-            raise DataError(f"the lead is {steps} steps; ask for one step at least ({written(step)})")
+            raise DataError(f"the {what} is {steps} steps; ask for one step at least ({written(step)})")
         return steps
-    duration = _duration(lead)
+    duration = _duration(lead, what)
     count, rest = divmod(duration, step)
     steps = int(count)
     if steps < 0 or not duration:
-        raise DataError(f"the lead is {lead}; ask for one step of the model at least: {written(step)}")
+        raise DataError(f"the {what} is {lead}; ask for one step of the model at least: {written(step)}")
     if rest:
-        near = [written(number * step) for number in (steps, steps + 1) if number]
+        near = " or ".join(written(number * step) for number in (steps, steps + 1) if number)
         raise DataError(
-            f"a lead of {lead} is no whole number of the model's steps of {written(step)}; ask for {' or '.join(near)}"
+            f"a {what} of {lead} is no whole number of the model's steps of {written(step)}; ask for {near}"
         )
     return steps
 
 
-def _duration(lead: str | np.timedelta64) -> np.timedelta64:
+def _duration(lead: str | np.timedelta64, what: str) -> np.timedelta64:
     try:
         duration = pd.Timedelta(lead)
     except ValueError as error:
-        raise DataError(f"the lead {lead!r} is no duration ({error}); write one such as 2h, 90min or 1h30min") from None
+        raise DataError(
+            f"the {what} {lead!r} is no duration ({error}); write one such as 2h, 90min or 1h30min"
+        ) from None
     if pd.isna(duration):
-        raise DataError("the lead is no duration; write one such as 2h, 90min or 1h30min")
+        raise DataError(f"the {what} is no duration; write one such as 2h, 90min or 1h30min")
     return duration.to_timedelta64()
 
 

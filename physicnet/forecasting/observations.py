@@ -15,14 +15,16 @@ from physicnet.clock import calendar_of, is_clock, to_milliseconds
 from physicnet.config import IngestConfig, VariableConfig
 from physicnet.data.archive import template
 from physicnet.data.judge import Verdict
-from physicnet.data.recent import Last, judged, moment, named, read_stretch
+from physicnet.data.recent import Last, found, judged, moment, named, read_stretch
 from physicnet.data.sources import Source
 from physicnet.data.spacing import compare_spacing, spacing_of
+from physicnet.data.state import State
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
 from physicnet.forecasting.kind import Kind
 from physicnet.forecasting.regridding import interpolated, whole_cells
 
+ALL = "*.nc"  # the files of a folder
 Observations = xr.Dataset | str | Path | Sequence[str | Path]  # or files: one, or several
 
 
@@ -45,10 +47,23 @@ class Reader:
             DataError: if files or dataset cannot be used, or a frame that is needed is not there.
         """
         with self._sources(observations, at) as (sources, config):
-            verdict, last = judged(sources, config), Last(self.kind.frames_in, self.kind.step, at)
-            last.ends(verdict)
-            fitting, notes = self._coarsened(verdict, config, regrid=regrid)
-            past = read_stretch(verdict, fitting, last)
+            return self.last(judged(sources, config), config, at, regrid=regrid)
+
+    def archive(self, files: Sequence[Path], state: State) -> tuple[Verdict, IngestConfig]:
+        """Look through the files of an archive for `last`, which reads frames of it; what `state` knows, it is told.
+
+        Raises:
+            DataError: if files cannot be used.
+        """
+        config = IngestConfig.of_rules(self.rules, _memory())
+        return judged(found(files, ALL), config, state=state), config
+
+    def last(self, verdict: Verdict, config: IngestConfig, at: str | None, *, regrid: bool) -> tuple[Field, list[str]]:
+        """Return the last frames of files that were looked through; see `read`."""
+        last = Last(self.kind.frames_in, self.kind.step, at)
+        part = verdict.within(*last.ends(verdict))
+        fitting, notes = self._coarsened(part, config, regrid=regrid)
+        past = read_stretch(part, fitting, last)
         if fitting.coarsen > 1:
             past = _averaged(past)
         if regrid and compare_spacing(spacing_of(past), self.kind.grid).differences:

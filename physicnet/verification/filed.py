@@ -16,8 +16,9 @@ from physicnet.clock import canonical, format_time
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
 from physicnet.forecasting import cf
+from physicnet.forecasting.described import MODEL
 
-MODEL, LEARNED = "physicnet_model_sha256", "physicnet_data_end"  # attributes of a file: who made it, and from what
+LEARNED = "physicnet_data_end"  # attribute of a file: until when its model learned
 NEAR = 0.01  # of a cell: coordinates that differ by less are the same
 
 

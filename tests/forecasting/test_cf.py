@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cftime
 import netCDF4
 import numpy as np
 import pytest
@@ -27,6 +28,11 @@ def complaints(path: Path, folder: Path) -> str:
         str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
     )
     return "" if passed else report.read_text()
+
+
+def test_a_file_is_named_after_the_time_that_it_starts_from_in_any_calendar() -> None:
+    assert cf.file_name(np.datetime64("2010-08-26T05:00", "ns")) == "2010-08-26T050000Z.nc"
+    assert cf.file_name(cftime.datetime(2010, 2, 30, 5, calendar="360_day")) == "2010-02-30T050000Z.nc"
 
 
 def test_a_checker_of_cf_has_nothing_to_say(written: Path, tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Forecasts over a whole archive, each from what was observed until then: a file for every time.
+
+Files are written one after the other, whole, and those that are there are not made again, so that a run goes on where
+another was cut off. Of the archive, the frames of one forecast are in memory; what was found in its files when they
+were looked through is kept below the folder of forecasts, in `.observations`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from physicnet.clock import from_milliseconds, written
+from physicnet.data.judge import ACCEPTED, Verdict
+from physicnet.data.recent import moment
+from physicnet.data.state import State
+from physicnet.fields import DataError
+from physicnet.forecasting import cf, leads
+from physicnet.forecasting.described import MODEL
+from physicnet.forecasting.loading import Model
+from physicnet.forecasting.observations import Reader
+
+KEPT = ".observations"
+MILLISECOND = np.timedelta64(1, "ms")
+
+Times = Int64[np.ndarray, "n"]  # milliseconds of the archive's calendar
+
+
+class Hindcasts(NamedTuple):
+    """How many forecasts were made, were there before, and were not made because a frame or all its values miss."""
+
+    made: int
+    known: int
+    skipped: int
+
+
+def hindcast(
+    model: Model,
+    observations: Sequence[Path],
+    folder: Path,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    every: str | None = None,
+    lead: str | None = None,
+    regrid: bool = False,
+    probabilities: bool = True,
+) -> Hindcasts:
+    """Forecast from every time of an archive into a folder; see `Model.forecast` for what is not described here.
+
+    Args:
+        model: forecasts.
+        observations: files, and folders of files `*.nc`.
+        folder: of the forecasts, named by `cf.file_name`.
+        start: the first time to forecast from, ISO 8601; None: the first that has all frames before it.
+        end: the last one; None: the time of the last frame.
+        every: from one time to the next, a duration or a number of the model's steps; None: one step.
+
+    Raises:
+        DataError: if files cannot be used, a forecast can be made from none of the times, or one that is there is of
+            another model or another number of leads.
+    """
+    step = model.kind.step
+    num_leads = model.forecaster.frames_out if lead is None else leads.num_steps(lead, step)
+    reader = Reader(model.rules, model.kind)
+    verdict, config = reader.archive(observations, State((folder / KEPT).resolve()))
+    asked = _asked(model, verdict, start, end, 1 if every is None else leads.num_steps(every, step, "distance"))
+
+    def outcome(time: int, *, is_possible: bool) -> str:
+        path = folder / cf.file_name(from_milliseconds(np.array([time]), verdict.calendar)[0])
+        if path.exists():
+            _refuse_another(path, model, num_leads)
+            return "known"
+        if not is_possible:
+            return "skipped"
+        at = str(written(np.array([time]), verdict.calendar)[0])
+        past, notes = reader.last(verdict, config, at, regrid=regrid)
+        if not np.isfinite(past.frames(past.shape[0] - 1, past.shape[0])).any():
+            return "skipped"
+        cf.write(path, model.forecast_field(past, num_leads, probabilities=probabilities, notes=notes))
+        return "made"
+
+    counts = dict.fromkeys(Hindcasts._fields, 0)
+    with _progress() as bar:
+        for time, is_possible in bar.track(
+            zip(asked.tolist(), _possible(model, verdict, asked), strict=True), len(asked)
+        ):
+            counts[outcome(time, is_possible=bool(is_possible))] += 1
+    return Hindcasts(**counts)
+
+
+def _asked(model: Model, verdict: Verdict, start: str | None, end: str | None, steps: int) -> Times:
+    """Return the times to forecast from."""
+    step = int(model.kind.step / MILLISECOND)
+    if not verdict.times.size:
+        raise DataError("no frame of these files can be used; give others")
+    earliest = int(verdict.times[0]) + (model.kind.frames_in - 1) * step
+    first = earliest if start is None else moment(start, verdict.calendar)
+    last = int(verdict.times[-1]) if end is None else moment(end, verdict.calendar)
+    return np.arange(first, last + 1, steps * step)
+
+
+def _possible(model: Model, verdict: Verdict, asked: Times) -> Bool[np.ndarray, "n"]:
+    """Say of each time whether the frames are there that a forecast from it is made from.
+
+    Raises:
+        DataError: if they are for none.
+    """
+    frames, step = verdict.frames[verdict.frames["status"] == ACCEPTED], int(model.kind.step / MILLISECOND)
+    whole = np.ones(len(asked), bool)
+    for variable in model.units:
+        times = frames.loc[frames["variable"] == variable, "time"].to_numpy()
+        for back in range(model.kind.frames_in):
+            whole &= np.isin(asked - back * step, times)
+    if not whole.any():
+        reach = written(verdict.times[[0, -1]], verdict.calendar)
+        raise DataError(
+            f"a forecast can be made from none of the {len(asked)} times asked for: it needs {model.kind.frames_in} "
+            f"frames {leads.written(model.kind.step)} apart, the files have {len(verdict.times)} from {reach[0]} to "
+            f"{reach[1]}; give other files or other times (--start, --end, --every)"
+        )
+    return whole
+
+
+def _refuse_another(path: Path, model: Model, num_leads: int) -> None:
+    """Refuse to go on beside forecasts of another kind: whoever scores the folder takes all for one model's.
+
+    Raises:
+        DataError: if a file is of another model, or another number of leads.
+    """
+    with cf.opened(path) as told:
+        theirs, count = str(told.attrs.get(MODEL, "unknown")), told.sizes["time"]
+    if theirs != model.sha256:
+        raise DataError(
+            f"{path} is of another model (SHA-256 {theirs[:12]}, this one has {model.sha256[:12]}); name another "
+            "folder, or remove the forecasts that are there"
+        )
+    if count != num_leads:
+        raise DataError(
+            f"{path} has {count} leads, {num_leads} are asked for; name another folder, or remove the forecasts that "
+            "are there"
+        )
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("hindcast"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
