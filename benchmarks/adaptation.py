@@ -36,12 +36,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from physicnet.checkpoint import content_hash
 from physicnet.config import InitConfig, Params, TrainConfig, load_params
 from physicnet.data.crops import draw_crops
 from physicnet.data.normalize import describe, split, without_gaps, write_standardized
 from physicnet.data.statistics import fit
 from physicnet.data.workers import Here
+from physicnet.digest import content_hash
 from physicnet.drawing import drawing_style, save
 from physicnet.evaluation import pooling
 from physicnet.evaluation.rivals import build_baselines

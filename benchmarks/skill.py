@@ -33,8 +33,8 @@ from skill_data import FOLDER, Prepared, prepare
 from skill_training import Budget, Trained, key, peers, train
 
 import physicnet
-from physicnet.checkpoint import content_hash
 from physicnet.config import MachineConfig
+from physicnet.digest import content_hash
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
 from physicnet.fields import DataError, written_whole

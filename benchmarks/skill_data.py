@@ -30,7 +30,6 @@ import yaml
 from safetensors.numpy import save
 
 import physicnet
-from physicnet.checkpoint import content_hash
 from physicnet.config import Params
 from physicnet.data.budget import Budget
 from physicnet.data.cache import CachedWindows
@@ -40,6 +39,7 @@ from physicnet.data.ingest import ingest
 from physicnet.data.normalize import normalize, split, without_gaps, write_standardized
 from physicnet.data.spacing import Ends, Spacing, mapping_of, place_of, spacing_of
 from physicnet.data.workers import Here
+from physicnet.digest import content_hash
 from physicnet.evaluation.training_part import TrainingPart
 from physicnet.evaluation.verify import read_starts
 from physicnet.fields import DataError, Field, Segments, written_whole

@@ -22,9 +22,10 @@ from skill_data import Prepared
 from torch import nn
 
 import physicnet
-from physicnet.checkpoint import content_hash, load_checkpoint, save_checkpoint
+from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import Params, TrainingConfig
 from physicnet.data.dataset import epoch_batches
+from physicnet.digest import content_hash
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import pretrained_part
 from physicnet.model.forecaster import Forecaster

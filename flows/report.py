@@ -2,10 +2,6 @@
 
 import base64
 import io
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,134 +9,77 @@ import pandas as pd
 from matplotlib.figure import Figure
 from prefect.artifacts import create_markdown_artifact
 
-from physicnet.checkpoint import content_hash
-from physicnet.data.novelty import trained_until
+from flows.retrained import Retrained
 from physicnet.drawing import INK, drawing_style
 from physicnet.evaluation import labels
 from physicnet.evaluation.table import shown_leads
-from physicnet.fields import DataError
-from physicnet.lineage import command_paths
 
-SCORES, FILES = "scores.csv", "files.csv"
-DECISION = Path("reports") / "promotion.json"
 OURS = "physicnet"
 OVER_LEADS = "RMSE over lead time"
 BEFORE, NOW = "#9aa0a6", "#1c5fb4"
 APART = 0.06  # of the axis: names of lines do not overlap
 
 
-@dataclass(frozen=True)
-class Standing:
-    """The results, the files of the record and until when it was trained on; None where there was none."""
-
-    scores: pd.DataFrame | None
-    files: pd.DataFrame | None
-    trained_until: np.datetime64 | None = None
-
-    @classmethod
-    def read(cls) -> "Standing":
-        """Those in the folder."""
-        results = command_paths(Path.cwd(), "evaluate").get("results", "")
-        catalogue = command_paths(Path.cwd(), "ingest").get("catalogue", "")
-        return cls(_table(Path(results) / SCORES), _table(Path(catalogue) / FILES), _trained_until())
+def publish(did: Retrained) -> None:
+    """Leave the page with the flow's run."""
+    create_markdown_artifact(page(did), key="retrain", description="What came, what ran, and who is the champion")
 
 
-@dataclass
-class Report:
-    """Collects what a retrain did."""
+def page(did: Retrained) -> str:
+    """The page, in Markdown."""
+    parts = [f"**{did.summary}**", *_reasons(did), *_observations(did), *_stages(did), *_skill(did)]
+    return "\n".join(parts) + "\n"
 
-    before: Standing
-    after: Standing
-    states: dict[str, str] = field(default_factory=dict)
-    decision: Mapping[str, object] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
-    @classmethod
-    def begin(cls) -> "Report":
-        """Remember how things stand."""
-        now = Standing.read()
-        return cls(now, now)
+def _reasons(did: Retrained) -> list[str]:
+    reasons = did.decision.get("reasons")
+    if not isinstance(reasons, list) or not reasons:
+        return []
+    return ["", *(f"- {'' if each['met'] else '**Not met.** '}{each['text']}" for each in reasons), ""]
 
-    def add(self, states: Mapping[str, str]) -> None:
-        """What became of stages; of one that was looked at twice, what was done to it stays."""
-        for stage, state in states.items():
-            if state != "Unchanged" or stage not in self.states:
-                self.states[stage] = state
 
-    def end(self) -> None:
-        """See how things stand now, and what was decided of the model that is there."""
-        self.after = Standing.read()
-        self.decision = read_decision()
+def _observations(did: Retrained) -> list[str]:
+    """What this run took in, and what runs before it have since the last training."""
+    known = set() if did.before.files is None else set(did.before.files["path"])
+    now, until = did.after.files, did.before.trained_until
 
-    def note(self, line: str) -> None:
-        """Something else to tell."""
-        self.notes.append(line)
+    def is_new(row: pd.Series) -> bool:
+        if row["path"] not in known:
+            return True
+        return until is not None and isinstance(row["last"], str) and bool(np.datetime64(row["last"]) > until)
 
-    @property
-    def is_promoted(self) -> bool:
-        """Whether there is a new champion."""
-        return self.decision.get("verdict") == "promoted"
+    came = [] if now is None else [row for _, row in now.iterrows() if is_new(row)]
+    rows = [
+        f"| {row['path']} | {row['status']} | {row['frames']} | {row['first']} to {row['last']} |"
+        if isinstance(row["first"], str)
+        else f"| {row['path']} | {row['status']}: {row['reason']} | 0 | |"
+        for row in came
+    ]
+    head = ["## Observations", "", "| file | | frames | UTC |", "|---|---|--:|---|"]
+    return [*head, *rows, ""] if rows else ["## Observations", "", "None came since the last training.", ""]
 
-    @property
-    def summary(self) -> str:
-        """In one line."""
-        return str(self.decision.get("words", "The model is the champion already: there was nothing to decide."))
 
-    def publish(self) -> None:
-        """Leave the page with the flow's run."""
-        create_markdown_artifact(self.page(), key="retrain", description="What came, what ran, and who is the champion")
+def _stages(did: Retrained) -> list[str]:
+    rows = [f"| {stage} | {state} |" for stage, state in did.states.items()]
+    return ["## Stages", "", "| stage | |", "|---|---|", *rows, ""]
 
-    def page(self) -> str:
-        """The page, in Markdown."""
-        parts = [f"**{self.summary}**", *self._reasons(), *self._observations(), *self._stages(), *self._skill()]
-        return "\n".join([*parts, *self.notes]) + "\n"
 
-    def _reasons(self) -> list[str]:
-        reasons = self.decision.get("reasons")
-        if not isinstance(reasons, list) or not reasons:
-            return []
-        return ["", *(f"- {'' if each['met'] else '**Not met.** '}{each['text']}" for each in reasons), ""]
-
-    def _observations(self) -> list[str]:
-        """What this run took in, and what runs before it have since the last training."""
-        known = set() if self.before.files is None else set(self.before.files["path"])
-        now, until = self.after.files, self.before.trained_until
-
-        def is_new(row: pd.Series) -> bool:
-            if row["path"] not in known:
-                return True
-            return until is not None and isinstance(row["last"], str) and bool(np.datetime64(row["last"]) > until)
-
-        came = [] if now is None else [row for _, row in now.iterrows() if is_new(row)]
-        rows = [
-            f"| {row['path']} | {row['status']} | {row['frames']} | {row['first']} to {row['last']} |"
-            if isinstance(row["first"], str)
-            else f"| {row['path']} | {row['status']}: {row['reason']} | 0 | |"
-            for row in came
+def _skill(did: Retrained) -> list[str]:
+    now, before = did.after.scores, did.before.scores
+    if now is None:
+        return []
+    lines = ["## Skill on the test part", ""]
+    if before is not None:
+        lines += ["The test part moves on with the record: before and now are not scored on the same frames.", ""]
+    for variable, rows in now.groupby("variable", sort=False):
+        earlier = None if before is None else before[before["variable"] == variable]
+        lines += [
+            skill_table(str(variable), rows, earlier),
+            "",
+            picture(skill_figure(rows, earlier), OVER_LEADS),
+            "",
         ]
-        head = ["## Observations", "", "| file | | frames | UTC |", "|---|---|--:|---|"]
-        return [*head, *rows, ""] if rows else ["## Observations", "", "None came since the last training.", ""]
-
-    def _stages(self) -> list[str]:
-        rows = [f"| {stage} | {state} |" for stage, state in self.states.items()]
-        return ["## Stages", "", "| stage | |", "|---|---|", *rows, ""]
-
-    def _skill(self) -> list[str]:
-        now, before = self.after.scores, self.before.scores
-        if now is None:
-            return []
-        lines = ["## Skill on the test part", ""]
-        if before is not None:
-            lines += ["The test part moves on with the record: before and now are not scored on the same frames.", ""]
-        for variable, rows in now.groupby("variable", sort=False):
-            earlier = None if before is None else before[before["variable"] == variable]
-            lines += [
-                skill_table(str(variable), rows, earlier),
-                "",
-                picture(skill_figure(rows, earlier), OVER_LEADS),
-                "",
-            ]
-        return lines
+    return lines
 
 
 def skill_table(variable: str, now: pd.DataFrame, before: pd.DataFrame | None) -> str:
@@ -201,33 +140,3 @@ def picture(figure: Figure, title: str) -> str:
     with drawing_style():
         figure.savefig(buffer, format="png")
     return f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
-
-
-def read_decision() -> Mapping[str, object]:
-    """The latest decision, if it was about the checkpoint that is in the folder; nothing otherwise.
-
-    That the checkpoint was rolled back is one, too.
-    """
-    checkpoint = Path(command_paths(Path.cwd(), "evaluate").get("checkpoint", ""))
-    if not DECISION.is_file() or not checkpoint.is_file():
-        return {}
-    told: dict[str, object] = json.loads(DECISION.read_text(encoding="utf-8"))
-    about = told.get("challenger", told.get("replaced"))
-    is_it = isinstance(about, dict) and about["checkpoint_sha256"] == content_hash(checkpoint)
-    return told if is_it else {}
-
-
-def _trained_until() -> np.datetime64 | None:
-    fields, statistics = (
-        Path(command_paths(Path.cwd(), "normalize").get(name, "none")) for name in ("fields", "statistics")
-    )
-    if not fields.exists() or not statistics.exists():
-        return None
-    try:
-        return trained_until(fields, statistics)
-    except DataError:  # a damaged record is made anew by this very run, and had no times to tell
-        return None
-
-
-def _table(path: Path) -> pd.DataFrame | None:
-    return pd.read_csv(path) if path.is_file() else None

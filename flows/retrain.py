@@ -23,11 +23,11 @@ from flows.branch import commit
 from flows.params_text import replaced
 from flows.pipeline import StageFailedError, Transcript, patiently, pipeline
 from flows.process import ProcessGroups
-from flows.report import Report, read_decision
+from flows.retrained import Retrained, read_decision
 from flows.states import skipped
-from physicnet.checkpoint import content_hash, load_checkpoint
 from physicnet.config import ModelConfig, Params, load_params
 from physicnet.data.novelty import frames_since
+from physicnet.digest import content_hash
 from physicnet.fields import written_whole
 from physicnet.lineage import command_paths
 from physicnet.process import end_cleanly_on_sigterm
@@ -58,18 +58,20 @@ def _retrain(params: Params) -> State:
     with ProcessGroups() as groups:
         if remote is not None:
             fetch(groups)
-        report = Report.begin()
-        report.add(pipeline(until=FIRST, stage_minutes=rule.stage_minutes))
+        did = Retrained.begin()
+        did.add(pipeline(until=FIRST, stage_minutes=rule.stage_minutes))
         reason = too_little(params)
         if reason is None:
             if rule.warm_start:
                 start_from_champion()
-            report.add(pipeline(after=FIRST, stage_minutes=rule.stage_minutes))
+            did.add(pipeline(after=FIRST, stage_minutes=rule.stage_minutes))
         if reason is None or not is_judged():
             judge(groups)
-            report.end()
-            report.publish()
-            state: State = Completed(name="Promoted" if report.is_promoted else "Kept", message=report.summary)
+            did.end()
+            from flows.report import publish  # with what draws
+
+            publish(did)
+            state: State = Completed(name="Promoted" if did.is_promoted else "Kept", message=did.summary)
         else:
             state = skipped(reason)
         # A retrain before this one may have been cut short here.
@@ -128,7 +130,7 @@ def is_judged() -> bool:
     checkpoint = Path(command_paths(Path.cwd(), "evaluate").get("checkpoint", ""))
     if not checkpoint.is_file() or read_decision():
         return True
-    from physicnet.registry import champion_sha256  # torch takes seconds
+    from physicnet.registry import champion_sha256  # with torch
     from physicnet.tracking.store import Store
 
     return champion_sha256(Store(Path.cwd())) == content_hash(checkpoint)
@@ -189,7 +191,7 @@ def start_from_champion() -> None:
     Raises:
         StageFailedError: if its weights cannot mean the same in a model as params.yaml has it.
     """
-    from physicnet.registry import copy_champion  # torch takes seconds, which cold starts need not wait for
+    from physicnet.registry import copy_champion  # with torch
     from physicnet.tracking.store import Store
 
     sha256 = copy_champion(Store(Path.cwd()), CHAMPION)
@@ -211,6 +213,7 @@ def start_from_champion() -> None:
 
 def unlike(ours: ModelConfig) -> list[str]:
     """In what the champion's checkpoint is another kind of model than that of params.yaml."""
+    from physicnet.checkpoint import load_checkpoint  # torch takes seconds, which cold starts need not wait for
     from physicnet.training.start import FREE
 
     theirs = load_checkpoint(CHAMPION).metadata["model"]

@@ -29,11 +29,11 @@ from flows.pipeline import patiently
 from flows.raw_data import paths_of_ingest
 from flows.states import ended, skipped
 from flows.verify_page import drift_page, skill_page
-from physicnet.checkpoint import content_hash
 from physicnet.clock import from_milliseconds
 from physicnet.config import Params, load_params
 from physicnet.data.judge import Verdict
 from physicnet.data.recent import Between, read_stretch
+from physicnet.digest import content_hash
 from physicnet.fields import DataError, Field, written_whole
 from physicnet.lineage import command_paths
 from physicnet.process import end_cleanly_on_sigterm

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +79,6 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); make it again") from error
     return Checkpoint(tensors, metadata)
-
-
-def content_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        CheckpointError: if the file is missing.
-    """
-    _require(path)
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _require(path: Path) -> None:

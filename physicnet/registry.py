@@ -18,8 +18,8 @@ import pandas as pd
 import yaml
 from rich.console import Console
 
-from physicnet.checkpoint import content_hash
 from physicnet.config import BaselineName, Params
+from physicnet.digest import content_hash
 from physicnet.evaluation.promotion import Decision, decide
 from physicnet.evaluation.promotion_table import print_decision
 from physicnet.evaluation.retest import refuse_other_kind, retest

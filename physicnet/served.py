@@ -23,10 +23,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32, Shaped
 
-from physicnet.checkpoint import content_hash
 from physicnet.clock import GREGORIAN, calendar_of, parse_time, to_milliseconds, written
 from physicnet.config import MachineConfig
 from physicnet.data.spacing import Spacing
+from physicnet.digest import content_hash
 from physicnet.fields import DataError, Field
 from physicnet.forecasting.kind import Kind
 from physicnet.model.rollout import ModelForecaster

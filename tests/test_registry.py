@@ -14,9 +14,10 @@ from rich.console import Console
 from training.conftest import CLIP, MACHINE, MODEL, Data
 
 from physicnet import registry, served
-from physicnet.checkpoint import content_hash, save_checkpoint
+from physicnet.checkpoint import save_checkpoint
 from physicnet.config import EvaluateConfig, Params, PromoteConfig, load_params
 from physicnet.data.spacing import spacing_of
+from physicnet.digest import content_hash
 from physicnet.evaluation.retest import retest
 from physicnet.fields import DataError, Field
 from physicnet.model.build import build

@@ -23,8 +23,9 @@ from serving import answers
 from training.conftest import CLIP, MACHINE
 from waiting import wait_until
 
-from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
+from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from physicnet.data.synthetic import Uniform, advected_field
+from physicnet.digest import content_hash
 from physicnet.fields import DataError, Field
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.sharp import Sharp

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
-from physicnet.checkpoint import CheckpointError, content_hash
+from physicnet.checkpoint import CheckpointError
 from physicnet.config import IngestConfig, MachineConfig, Thresholds
+from physicnet.digest import content_hash
 from physicnet.fields import DataError, Field
 from physicnet.forecasting.chances import chances_of
 from physicnet.forecasting.described import Made, Provenance, describe

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 import physicnet
-from physicnet.checkpoint import MAPS, content_hash
+from physicnet.checkpoint import MAPS
 from physicnet.config import ClipConfig, ModelConfig, Section
 from physicnet.data.cache import CachedWindows
 from physicnet.data.dataset import ClipDataset, Clips
 from physicnet.data.spacing import Ends, Spacing, mapping_of, place_of, spacing_of
+from physicnet.digest import content_hash
 from physicnet.fields import Field
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet

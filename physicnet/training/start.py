@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from physicnet.checkpoint import Checkpoint, CheckpointError, content_hash, load_checkpoint
+from physicnet.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from physicnet.config import InitConfig
 from physicnet.data.spacing import Spacing, compare_spacing
+from physicnet.digest import content_hash
 from physicnet.model.physicnet import PhysicNet
 
 # Of the section `model`, what decides how the codebook goes on learning, and not what its weights mean.

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from physicnet.checkpoint import content_hash
 from physicnet.config import Params, load_params
+from physicnet.digest import content_hash
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from skimage.io import imread
 
-from flows.report import Report, Standing, picture, skill_figure, skill_table
-from physicnet.checkpoint import content_hash
+from flows.report import page as page_of
+from flows.report import picture, skill_figure, skill_table
+from flows.retrained import Retrained, Standing
+from physicnet.digest import content_hash
 
 STAGES = {
     "ingest": {"cmd": "physicnet ingest --catalogue data/catalogue"},
@@ -62,7 +64,7 @@ def write(folder: Path, standing: Standing, checkpoint: bytes) -> None:
 
 def test_the_page_tells_what_came_what_ran_how_well_it_forecasts_and_what_was_decided(folder: Path) -> None:
     write(folder, Standing(scores({"physicnet": 0.2}), files("a.nc")), b"old")
-    report = Report.begin()
+    report = Retrained.begin()
     report.add({"ingest": "Ran"})
     report.add({"ingest": "Unchanged", "train": "Ran"})
     refused = pd.DataFrame([{"path": "c.nc", "status": "quarantined", "reason": "no axis of time", "frames": 0}])
@@ -70,7 +72,7 @@ def test_the_page_tells_what_came_what_ran_how_well_it_forecasts_and_what_was_de
     write(folder, Standing(scores({"physicnet": 0.1, "persistence": 0.4}), came), b"new")
     report.end()
     assert report.is_promoted
-    page = report.page()
+    page = page_of(report)
     assert page.startswith("**Promoted: version 2 is the champion now")
     assert "- lower by 3 %\n- **Not met.** at 5 min higher by 4 %" in page
     assert "| b.nc | accepted | 12 | 2010-08-26T00:00:00 to 2010-08-26T00:55:00 |" in page
@@ -85,28 +87,28 @@ def test_what_earlier_runs_took_in_since_the_last_training_is_told_too(folder: P
     later = files("b.nc").assign(first="2010-08-26T01:00:00", last="2010-08-26T01:55:00")
     known = pd.concat([files("a.nc"), later])
     write(folder, Standing(scores({"physicnet": 0.2}), known), b"old")
-    report = Report.begin()
+    report = Retrained.begin()
     report.before = replace(report.before, trained_until=np.datetime64("2010-08-26T00:55:00"))
     report.end()
-    assert "| b.nc | accepted | 12 | 2010-08-26T01:00:00 to 2010-08-26T01:55:00 |" in report.page()
-    assert "a.nc" not in report.page()
+    assert "| b.nc | accepted | 12 | 2010-08-26T01:00:00 to 2010-08-26T01:55:00 |" in page_of(report)
+    assert "a.nc" not in page_of(report)
 
 
 def test_a_decision_about_another_model_is_none_about_this_one(folder: Path) -> None:
     write(folder, Standing(scores({"physicnet": 0.2}), files("a.nc")), b"old")
     (folder / "models" / "model.safetensors").write_bytes(b"trained since")
-    report = Report.begin()
+    report = Retrained.begin()
     report.end()
     assert not report.is_promoted
     assert report.summary == "The model is the champion already: there was nothing to decide."
 
 
 def test_the_first_retrain_has_nothing_before_it(folder: Path) -> None:
-    report = Report.begin()
+    report = Retrained.begin()
     write(folder, Standing(scores({"physicnet": 0.1}), files("a.nc")), b"new")
     report.end()
-    assert "before" not in report.page()
-    assert "| a.nc | accepted | 12 |" in report.page()
+    assert "before" not in page_of(report)
+    assert "| a.nc | accepted | 12 |" in page_of(report)
 
 
 def test_leads_that_the_model_before_did_not_have_are_left_open() -> None:

@@ -10,8 +10,9 @@ from waiting import pid_in, wait_until
 
 from flows import retrain as module
 from flows.retrain import alone, changed, default_remote, is_judged, retrain, too_little
-from physicnet.checkpoint import content_hash, save_checkpoint
+from physicnet.checkpoint import save_checkpoint
 from physicnet.config import Params, load_params
+from physicnet.digest import content_hash
 
 ROOT = Path(__file__).parents[2]
 STAGES = {

@@ -7,8 +7,8 @@ import xarray as xr
 from forecasting import samples
 from training.conftest import INGEST
 
-from physicnet.checkpoint import content_hash
 from physicnet.config import IngestConfig
+from physicnet.digest import content_hash
 from physicnet.fields import DataError, Field
 from physicnet.forecasting.loading import Model
 from physicnet.normalization import Normalizer, Standardization

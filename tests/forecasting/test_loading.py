@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 import physicnet
 from physicnet import served
-from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
+from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from physicnet.cli import app
+from physicnet.digest import content_hash
 from physicnet.fields import DataError, Field
 from physicnet.forecasting import cf
 from physicnet.forecasting.loading import Model, load

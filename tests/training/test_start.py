@@ -10,8 +10,9 @@ import torch
 from training.conftest import CLIP, INGEST, MODEL, Data
 from training.test_joint import run
 
-from physicnet.checkpoint import CheckpointError, content_hash, load_checkpoint, save_checkpoint
+from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from physicnet.config import InitConfig
+from physicnet.digest import content_hash
 from physicnet.training import joint
 from physicnet.training.joint import MEMORY_CLIPS
 from physicnet.training.loop import Fitted
