@@ -1,7 +1,7 @@
 """The commands: one for each stage of dvc.yaml, which alone spells the paths; the results; the history of runs.
 
 Heavy packages are imported inside the commands, so that `physicnet --help` answers at once. Parameters come from
-params.yaml in the current folder, but for `forecast`, which takes them from the checkpoint.
+params.yaml in the current folder, but for `forecast` and `export`, which take them from the checkpoint.
 """
 
 import os
@@ -210,6 +210,35 @@ def hindcast(
         f"{output}: {counts.made} forecasts made, {counts.known} were there, {counts.skipped} times skipped at which "
         "frames are missing"
     )
+
+
+@app.command()
+def export(
+    observations: Annotated[list[Path], typer.Argument(help="files, such as those that the model was trained on")],
+    output: Annotated[
+        list[Path],
+        typer.Option("--output", "-o", help=".pt2 for torch, .onnx for ONNX Runtime; written; may be repeated"),
+    ],
+    model: Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")] = MODEL,
+    lead: Annotated[
+        str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
+    ] = None,
+) -> None:
+    """Write the model as a program for use without physicnet, for frames of the size of the observations.
+
+    It is kept only if it forecasts from the newest of them what the model does. Prints what both cost on this machine.
+    """
+    from rich.console import Console
+
+    from physicnet.exporting import export as exporting
+    from physicnet.exporting.table import print_costs
+    from physicnet.process import end_cleanly_on_sigterm
+
+    end_cleanly_on_sigterm()
+    for path in output:
+        _refuse_to_overwrite(path, [*observations, Path(model)])
+    threads = sorted({1, len(os.sched_getaffinity(0))})
+    print_costs(exporting.export(model, observations, output, lead=lead, threads=threads), Console())
 
 
 @app.command()

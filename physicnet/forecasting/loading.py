@@ -139,7 +139,7 @@ def load(model: str | Path, machine: MachineConfig | None = None) -> Model:
         CheckpointError: if there is no such checkpoint, or none of this version.
         HistoryError: if the store has no such model.
     """
-    with _checkpoint(model) as path:
+    with checkpoint_of(model) as path:
         return Model(path, machine or machine_here("cpu"))
 
 
@@ -150,8 +150,8 @@ def machine_here(device: str, num_threads: int | None = None) -> MachineConfig:
 
 
 @contextmanager
-def _checkpoint(model: str | Path) -> Iterator[Path]:
-    """Give the file of a checkpoint; one of the store of runs is there for as long as the block lasts."""
+def checkpoint_of(model: str | Path) -> Iterator[Path]:
+    """Give the file of a checkpoint; one of the store of runs is there for as long as the block lasts; see `load`."""
     if not str(model).startswith("models:"):
         if not Path(model).exists():
             raise CheckpointError(
