@@ -61,7 +61,7 @@ def export(
             is of no format that can be written here.
         ExportError: if a program does not run, or its forecast differs from the model's by more than `TOLERANCE`.
     """
-    writers = [writer_for(output) for output in outputs]
+    writers = {output: writer_for(output) for output in outputs}
     with checkpoint_of(model) as checkpoint, TemporaryDirectory() as folder:
         loaded = Model(checkpoint, machine_here("cpu"))
         past, _ = Reader(loaded.rules, loaded.kind).read(observations, None, regrid=False)
@@ -70,9 +70,9 @@ def export(
         inputs = inputs_of(loaded.forecaster, past, leads)
         metadata = json.dumps(describe(loaded, past, inputs, leads))
         traced = trace(loaded.forecaster, inputs, leads)
-        made = {output: Path(folder) / f"{index}{output.suffix}" for index, output in enumerate(outputs)}
-        for write, path in zip(writers, made.values(), strict=True):
-            write(traced, inputs, metadata, path)
+        made = {output: Path(folder) / f"{index}{output.suffix}" for index, output in enumerate(writers)}
+        for output, path in made.items():
+            writers[output](traced, inputs, metadata, path)
         compared = [_compare(checkpoint, made, past, inputs, threads=number, num_leads=leads) for number in threads]
         for output, path in made.items():
             with written_whole(output) as partial:
