@@ -53,30 +53,43 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
     Raises:
         StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
     """
-    if patiently(paths_in_use.mend, time.sleep):
-        get_run_logger().warning("DVC's list of paths in use had been cut off, as by a full disk: it was emptied")
-    order, stale = patiently(lambda: plan(until, after), time.sleep)
-    with ProcessGroups() as groups, SpareDvc(groups, len(stale)) as spare, _execution(stale) as execution:
-        futures: dict[str, PrefectFuture[Any]] = {}
-        for stage, inputs in order.items():
-            futures[stage] = run_stage.with_options(task_run_name=stage).submit(
-                stage,
-                stage in stale,
-                spare,
-                {} if execution is None else execution.owner.environment,
-                stage_minutes,
-                return_state=False,
-                wait_for=[futures[name] for name in inputs],
-            )
-        if execution is not None:
-            execution.open()
-        wait(list(futures.values()))
-        states = {stage: future.state for stage, future in futures.items()}
-        _leave_artifacts(states, execution)
-        failed = [stage for stage, state in states.items() if not state.is_completed()]
-        if failed:
-            reasons = [str(state.message) for state in states.values() if state.is_failed()]
-            raise StageFailedError(f"not up to date: {', '.join(failed)} ({'; '.join(reasons)})")
+    with ProcessGroups() as groups, SpareDvc(groups) as spare:
+        if patiently(paths_in_use.mend, time.sleep):
+            get_run_logger().warning("DVC's list of paths in use had been cut off, as by a full disk: it was emptied")
+        order, stale = patiently(lambda: plan(until, after), time.sleep)
+        spare.expect(len(stale))
+        with _execution(stale) as execution:
+            return _walk(order, stale, spare, execution, stage_minutes)
+
+
+def _walk(
+    order: Mapping[str, list[str]],
+    stale: set[str],
+    spare: SpareDvc,
+    execution: Execution | None,
+    stage_minutes: float | None,
+) -> dict[str, str]:
+    """Make a task of each stage, wait for all, leave the artifacts."""
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for stage, inputs in order.items():
+        futures[stage] = run_stage.with_options(task_run_name=stage).submit(
+            stage,
+            stage in stale,
+            spare,
+            {} if execution is None else execution.owner.environment,
+            stage_minutes,
+            return_state=False,
+            wait_for=[futures[name] for name in inputs],
+        )
+    if execution is not None:
+        execution.open()
+    wait(list(futures.values()))
+    states = {stage: future.state for stage, future in futures.items()}
+    _leave_artifacts(states, execution)
+    failed = [stage for stage, state in states.items() if not state.is_completed()]
+    if failed:
+        reasons = [str(state.message) for state in states.values() if state.is_failed()]
+        raise StageFailedError(f"not up to date: {', '.join(failed)} ({'; '.join(reasons)})")
     return {stage: state.name or "" for stage, state in states.items()}
 
 

@@ -163,6 +163,10 @@ def bind_to_parent(parent: int) -> None:
 
 def _members(group: int) -> list[int]:
     """The living processes of a group; zombies have nothing left to end."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:  # as most often: then all processes of the machine need not be looked at
+        return []
     return [process.pid for process in psutil.process_iter() if _is_member(process, group)]
 
 

@@ -30,11 +30,14 @@ AHEAD = (
 
 
 class SpareDvc:
-    """Runs DVC about as often as `number` says: keeps one ready as long as it may be needed, and ends it at the end."""
+    """Runs DVC; keeps one ready as long as one may be needed, and ends it at the end.
 
-    def __init__(self, groups: ProcessGroups, number: int) -> None:
+    The first one begins at once: most flows have something to do, and find out what while it imports.
+    """
+
+    def __init__(self, groups: ProcessGroups) -> None:
         self.groups = groups
-        self._number = number
+        self._number = 1
         self._lock = Lock()
         self._ready: subprocess.Popen[str] | None = None
 
@@ -47,6 +50,11 @@ class SpareDvc:
             self._number = 0
             if self._ready is not None:
                 self.groups.end(self._ready)
+
+    def expect(self, number: int) -> None:
+        """It will be needed about so often."""
+        with self._lock:
+            self._number = number
 
     def run(
         self,

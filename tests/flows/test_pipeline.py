@@ -42,7 +42,7 @@ def test_the_flow_does_the_work_of_dvc_repro_and_no_more(
     assert results.data == '[{"model": "ours", "variable": "rain", "rmse": 0.5}]'
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.ProcessGroups, "start", lambda *_, **__: pytest.fail("something was started"))
+        patch.setattr(module.SpareDvc, "run", lambda *_, **__: pytest.fail("something was run"))
         assert pipeline() == {"make": "Unchanged", "side": "Unchanged", "score": "Unchanged"}
 
     (project / "params.yaml").write_text("score: 2")

@@ -39,7 +39,7 @@ def test_in_either_order_the_second_does_nothing_and_both_make_the_same(
     lock, cache = made(by_dvc)
     assert len(cache) >= len(STAGES)
     with monkeypatch.context() as patch:
-        patch.setattr(module.ProcessGroups, "start", lambda *_, **__: pytest.fail("something was started"))
+        patch.setattr(module.SpareDvc, "run", lambda *_, **__: pytest.fail("something was run"))
         assert flow(by_dvc) == dict.fromkeys(STAGES, "Unchanged")
     assert made(by_dvc) == (lock, cache)
 

@@ -15,7 +15,7 @@ FLOW = """
 import time
 from flows.process import ProcessGroups
 from flows.spare import SpareDvc
-with ProcessGroups() as groups, SpareDvc(groups, 2):
+with ProcessGroups() as groups, SpareDvc(groups):
     time.sleep(600)
 """
 
@@ -38,7 +38,8 @@ def waiting() -> list[psutil.Process]:
 @pytest.mark.usefixtures("project")
 def test_each_run_has_its_own_arguments_and_environment_and_one_more_waits() -> None:
     said: list[str] = []
-    with ProcessGroups() as groups, SpareDvc(groups, 2) as spare:
+    with ProcessGroups() as groups, SpareDvc(groups) as spare:
+        spare.expect(2)
         (first,) = waiting()
         for name in ("a", "b", "c"):  # more than was announced: a retry, say
             arguments = ["repro", "--single-item", name]
@@ -52,7 +53,8 @@ def test_each_run_has_its_own_arguments_and_environment_and_one_more_waits() -> 
 @pytest.mark.usefixtures("project")
 def test_runs_at_once_do_not_take_each_others_dvc() -> None:
     said: list[str] = []
-    with ProcessGroups() as groups, SpareDvc(groups, 2) as spare:
+    with ProcessGroups() as groups, SpareDvc(groups) as spare:
+        spare.expect(2)
         threads = [Thread(target=spare.run, args=(["params", "--help"], {}, said.append)) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -63,7 +65,7 @@ def test_runs_at_once_do_not_take_each_others_dvc() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_one_that_was_not_needed_is_ended_with_the_block() -> None:
-    with ProcessGroups() as groups, SpareDvc(groups, 1):
+    with ProcessGroups() as groups, SpareDvc(groups):
         (process,) = waiting()
     assert not process.is_running()
 
