@@ -32,7 +32,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def waiting() -> list[psutil.Process]:
     """The DVCs below this process that wait or work."""
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in living if {"flows.process", "flows.spare"} & set(child.cmdline())]
 
 
 @pytest.mark.usefixtures("project")

@@ -9,7 +9,7 @@ from workspaces import pipeline_of_nothing
 
 from physicnet.lineage import StageEntry
 from physicnet.tracking import executions
-from physicnet.tracking.executions import process_tags
+from physicnet.tracking.executions import Owner, process_tags
 from physicnet.tracking.store import Store
 
 
@@ -17,7 +17,7 @@ def test_processes_that_start_together_make_one_store_and_one_execution(tmp_path
     pipeline_of_nothing(tmp_path)
     program = (
         "import psutil, pathlib; from physicnet.tracking import executions, store;"
-        f"print(executions.open_execution(store.Store(pathlib.Path.cwd()), psutil.Process({os.getpid()}), 'tests'))"
+        f"print(executions.open_execution(store.Store(pathlib.Path.cwd()), executions.Owner(executions.process_tags(psutil.Process({os.getpid()})), 'tests')))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, "-c", program]
@@ -30,8 +30,8 @@ def test_processes_that_start_together_make_one_store_and_one_execution(tmp_path
 
 
 def test_an_execution_holds_parameters_and_pipeline_once(store: Store) -> None:
-    run_id = executions.open_execution(store, psutil.Process())
-    assert executions.open_execution(store, psutil.Process(), "again") == run_id
+    run_id = executions.open_execution(store, Owner(process_tags(psutil.Process())))
+    assert executions.open_execution(store, Owner(process_tags(psutil.Process()), "again")) == run_id
     run = store.client.get_run(run_id)
     assert run.info.run_name == "tests"
     assert run.data.params["train.losses.prediction"] == "1.0"
@@ -48,7 +48,7 @@ def test_an_execution_that_was_lost_among_its_parameters_gets_the_rest(store: St
     identity = {"physicnet.execution": process_tags(process)["physicnet.process"]}
     begun = store.find_or_create(identity, "begun", process_tags(process))
     store.client.log_param(begun, "clip.frames_in", "4")
-    assert executions.open_execution(store, process) == begun
+    assert executions.open_execution(store, Owner(process_tags(process))) == begun
     assert "train.epochs" in store.client.get_run(begun).data.params
     other.communicate(b"\n")
 
