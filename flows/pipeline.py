@@ -53,9 +53,9 @@ def pipeline(until: str | None = None, after: str | None = None, stage_minutes: 
     Raises:
         StageFailedError: if a stage fails. Stages that depend on it do not run, all others do.
     """
+    if patiently(paths_in_use.mend, time.sleep):  # which waits for every DVC here to end: before one is started
+        get_run_logger().warning("DVC's list of paths in use had been cut off, as by a full disk: it was emptied")
     with ProcessGroups() as groups, SpareDvc(groups) as spare:
-        if patiently(paths_in_use.mend, time.sleep):
-            get_run_logger().warning("DVC's list of paths in use had been cut off, as by a full disk: it was emptied")
         order, stale = patiently(lambda: plan(until, after), time.sleep)
         spare.expect(len(stale))
         with _execution(stale) as execution:
