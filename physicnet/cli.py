@@ -1,7 +1,7 @@
 """The commands: one for each stage of dvc.yaml, which alone spells the paths; the results; the history of runs.
 
 Heavy packages are imported inside the commands, so that `physicnet --help` answers at once. Parameters come from
-params.yaml in the current folder, but for `forecast` and `export`, which take them from the checkpoint.
+params.yaml in the current folder, but for `forecast`, `hindcast` and `export`, which take them from the checkpoint.
 """
 
 import os
@@ -29,6 +29,14 @@ Out = Annotated[Path, typer.Option(help="written")]
 MODEL = "models/model.safetensors"  # where the stage train leaves it
 CHAMPION = "models:/physicnet@champion"
 Resume = Annotated[Path, typer.Option(help="folder that holds the state of an earlier run, to go on from")]
+# Of the commands that forecast.
+Observed = Annotated[list[Path], typer.Argument(help="files, such as those that the model was trained on")]
+ModelName = Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")]
+Lead = Annotated[str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")]
+Regrid = Annotated[bool, typer.Option("--regrid", help="bring another grid spacing to the model's")]
+Probabilities = Annotated[bool, typer.Option(help="with quantiles and probabilities of the thresholds")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+Threads = Annotated[int | None, typer.Option(min=1, help="by default one a core")]
 
 
 @app.command()
@@ -142,19 +150,17 @@ def evaluate(fields: In, statistics: In, maps: In, crops: In, checkpoint: In, me
 
 @app.command()
 def forecast(
-    observations: Annotated[list[Path], typer.Argument(help="files, such as those that the model was trained on")],
+    observations: Observed,
     output: Annotated[Path, typer.Option("--output", "-o", help="CF NetCDF; written")],
-    model: Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")] = MODEL,
-    lead: Annotated[
-        str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
-    ] = None,
+    model: ModelName = MODEL,
+    lead: Lead = None,
     at: Annotated[str | None, typer.Option(help="forecast from this time (ISO 8601, UTC), not from the newest")] = None,
     sharp: Annotated[bool, typer.Option("--sharp", help="also with the values of the last observed frame")] = False,
     flow: Annotated[bool, typer.Option("--flow", help="also the flow, and the share of the local level")] = False,
-    regrid: Annotated[bool, typer.Option("--regrid", help="bring another grid spacing to the model's")] = False,
-    probabilities: Annotated[bool, typer.Option(help="with quantiles and probabilities of the thresholds")] = True,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
+    regrid: Regrid = False,
+    probabilities: Probabilities = True,
+    device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Forecast from the newest frames of observations; a checkpoint is all that is needed."""
     from physicnet.forecasting import cf
@@ -175,19 +181,17 @@ def forecast(
 def hindcast(
     observations: Annotated[list[Path], typer.Argument(exists=True, help="files, or folders of files *.nc")],
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of CF NetCDF, a file for each time; written")],
-    model: Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")] = MODEL,
+    model: ModelName = MODEL,
     start: Annotated[str | None, typer.Option(help="first time to forecast from (ISO 8601, UTC)")] = None,
     end: Annotated[str | None, typer.Option(help="last time to forecast from")] = None,
     every: Annotated[
         str | None, typer.Option(help="6h, 30min or a number of steps from one to the next; by default one step")
     ] = None,
-    lead: Annotated[
-        str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
-    ] = None,
-    regrid: Annotated[bool, typer.Option("--regrid", help="bring another grid spacing to the model's")] = False,
-    probabilities: Annotated[bool, typer.Option(help="with quantiles and probabilities of the thresholds")] = True,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="by default one a core")] = None,
+    lead: Lead = None,
+    regrid: Regrid = False,
+    probabilities: Probabilities = True,
+    device: Device = "cpu",
+    threads: Threads = None,
 ) -> None:
     """Forecast from every time of an archive; what is in the folder already is not made again."""
     from physicnet.forecasting import hindcast as making
@@ -214,15 +218,13 @@ def hindcast(
 
 @app.command()
 def export(
-    observations: Annotated[list[Path], typer.Argument(help="files, such as those that the model was trained on")],
+    observations: Observed,
     output: Annotated[
         list[Path],
         typer.Option("--output", "-o", help=".pt2 for torch, .onnx for ONNX Runtime; written; may be repeated"),
     ],
-    model: Annotated[str, typer.Option(help="a checkpoint, or models:/physicnet@champion")] = MODEL,
-    lead: Annotated[
-        str | None, typer.Option(help="2h, 90min or a number of steps; by default as far as trained")
-    ] = None,
+    model: ModelName = MODEL,
+    lead: Lead = None,
 ) -> None:
     """Write the model as a program for use without physicnet, for frames of the size of the observations.
 

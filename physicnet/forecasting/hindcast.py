@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from physicnet.clock import from_milliseconds, written
 from physicnet.data.judge import ACCEPTED, Verdict
+from physicnet.data.progress import followed
 from physicnet.data.recent import moment
 from physicnet.data.state import State
 from physicnet.fields import DataError
@@ -85,11 +84,9 @@ def hindcast(
         return "made"
 
     counts = dict.fromkeys(Hindcasts._fields, 0)
-    with _progress() as bar:
-        for time, is_possible in bar.track(
-            zip(asked.tolist(), _possible(model, verdict, asked), strict=True), len(asked)
-        ):
-            counts[outcome(time, is_possible=bool(is_possible))] += 1
+    possible = zip(asked.tolist(), _possible(model, verdict, asked).tolist(), strict=True)
+    for time, is_possible in followed(possible, len(asked), "hindcast"):
+        counts[outcome(time, is_possible=is_possible)] += 1
     return Hindcasts(**counts)
 
 
@@ -144,8 +141,3 @@ def _refuse_another(path: Path, model: Model, num_leads: int) -> None:
             f"{path} has {count} leads, {num_leads} are asked for; name another folder, or remove the forecasts that "
             "are there"
         )
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("hindcast"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

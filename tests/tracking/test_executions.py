@@ -17,7 +17,8 @@ def test_processes_that_start_together_make_one_store_and_one_execution(tmp_path
     pipeline_of_nothing(tmp_path)
     program = (
         "import psutil, pathlib; from physicnet.tracking import executions, store;"
-        f"print(executions.open_execution(store.Store(pathlib.Path.cwd()), executions.Owner(executions.process_tags(psutil.Process({os.getpid()})), 'tests')))"
+        f"owner = executions.Owner(executions.process_tags(psutil.Process({os.getpid()})), 'tests');"
+        "print(executions.open_execution(store.Store(pathlib.Path.cwd()), owner))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, "-c", program]
