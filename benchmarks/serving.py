@@ -36,6 +36,7 @@ from rich.table import Table
 from physicnet.config import load_params
 from physicnet.fields import Field, written_whole
 from physicnet.ports import HOST, free_port
+from physicnet.process import end_family
 from physicnet.served import log
 from physicnet.tracking import registered
 from physicnet.tracking.registered import CHAMPION
@@ -138,7 +139,7 @@ def served(checkpoint: Path, record: Field) -> Iterator[tuple[psutil.Process, in
             wait_for(server, port, folder / "log.txt")
             yield psutil.Process(server.pid), port
         finally:
-            stop(server)
+            end_family(server)
 
 
 def wait_for(server: subprocess.Popen, port: int, log_file: Path) -> None:
@@ -151,17 +152,6 @@ def wait_for(server: subprocess.Popen, port: int, log_file: Path) -> None:
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"the server does not answer:\n{log_file.read_text()}")
-
-
-def stop(server: subprocess.Popen) -> None:
-    """End the server and its children, by their process numbers."""
-    if server.poll() is None:
-        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        for process in family:
-            process.terminate()
-        for process in psutil.wait_procs(family, timeout=20)[1]:
-            process.kill()
-    server.wait()
 
 
 def request(port: int, body: bytes, kind: str, method: str = "POST", path: str = "/invocations") -> tuple[int, bytes]:

@@ -9,15 +9,17 @@ DVC above it and is left alone: it may outlive its terminal.
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from threading import Thread
 from types import FrameType
+from typing import Any
 
 import psutil
 
 WATCH_INTERVAL = 0.2  # seconds between two looks at DVC
-GRACE = 20.0  # seconds that a stage may take to tidy up before it is killed
+GRACE = 20.0  # seconds that a stage or a server may take to tidy up before it is killed
 
 
 def end_cleanly_on_sigterm() -> None:
@@ -58,6 +60,17 @@ def dvc_process() -> psutil.Process | None:
             return ancestor if os.getsid(ancestor.pid) == os.getsid(first.pid) else None
         first = ancestor
     return None
+
+
+def end_family(server: subprocess.Popen[Any]) -> None:
+    """Ask a process that was started here, and all below it, to end; kill those that have not `GRACE` seconds later."""
+    if server.poll() is None:
+        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        for process in family:
+            process.terminate()
+        for process in psutil.wait_procs(family, timeout=GRACE)[1]:
+            process.kill()
+    server.wait()
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -10,11 +10,9 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
-
 from physicnet.ports import HOST as HOST
 from physicnet.ports import why_taken
-from physicnet.process import GRACE
+from physicnet.process import end_family
 from physicnet.tracking import executions
 from physicnet.tracking.page import arrange
 from physicnet.tracking.store import Store
@@ -54,14 +52,7 @@ def serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield server
     finally:
-        family = (
-            [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)] if _runs(server) else []
-        )
-        for process in family:
-            process.terminate()
-        for process in psutil.wait_procs(family, timeout=GRACE)[1]:
-            process.kill()
-        server.wait()
+        end_family(server)
 
 
 def server_command(store: Store, port: int) -> list[str]:
@@ -69,10 +60,6 @@ def server_command(store: Store, port: int) -> list[str]:
     executions.close_abandoned(store)
     where = ["--backend-store-uri", store.uri, "--host", HOST, "--port", str(port)]
     return ["-m", "mlflow", "server", *where, "--workers", "1"]
-
-
-def _runs(server: subprocess.Popen[bytes]) -> bool:
-    return server.poll() is None
 
 
 def _require_free(port: int) -> None:
@@ -92,7 +79,7 @@ def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
     """
     end = time.monotonic() + PATIENCE
     while not _answers(port):
-        if not _runs(server):
+        if server.poll() is not None:
             raise ViewError(f"MLflow's server ended with exit status {server.returncode}; its output above says why")
         if time.monotonic() > end:
             raise ViewError(f"MLflow's server on port {port} gave no answer within {PATIENCE:.0f} seconds")
