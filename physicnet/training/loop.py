@@ -209,7 +209,8 @@ def _keep(
     tensors |= {f"best/{name}": tensor for name, tensor in done.weights.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
-    save_checkpoint(path, tensors, {"key": key, "best_epoch": done.best_epoch, "history": done.history})
+    rows = [list(row.items()) for row in done.history]  # a checkpoint keeps no order of keys
+    save_checkpoint(path, tensors, {"key": key, "best_epoch": done.best_epoch, "history": rows})
 
 
 def _restore(
@@ -227,7 +228,8 @@ def _restore(
         number, _, moment = name.partition("/")
         moments.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return Fitted(_under("best/", state.tensors), state.metadata["best_epoch"], state.metadata["history"])
+    history = [dict(row) for row in state.metadata["history"]]
+    return Fitted(_under("best/", state.tensors), state.metadata["best_epoch"], history)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -280,7 +280,8 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_no_input_is_overwritten(exported: Exported, checkpoint: Path) -> None:
     before = checkpoint.read_bytes()
     file = exported.folder / "observed.nc"
-    result = CliRunner().invoke(app, ["export", str(file), "-o", str(checkpoint), "--model", str(checkpoint)])
+    wide = {"COLUMNS": "1000"}  # or the message would be broken, and where, by the length of the path
+    result = CliRunner(env=wide).invoke(app, ["export", str(file), "-o", str(checkpoint), "--model", str(checkpoint)])
     assert result.exit_code == 2
     assert "is an input, too" in " ".join(result.output.split())
     assert checkpoint.read_bytes() == before

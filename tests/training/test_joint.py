@@ -160,6 +160,8 @@ def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path,
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "model.safetensors").exists()
     assert run(data, codebook, killed, epochs=6).read_bytes() == whole.read_bytes()
+    histories = [(folder / "training.csv").read_bytes() for folder in (killed, whole.parent)]
+    assert histories[0] == histories[1]
 
 
 @pytest.fixture(scope="module")
