@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from physicnet.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "physicist:secret"
+BUSY_TRIES = 60  # one a second: while its database is written to, the server says 503; Prefect's clients ask again
 CRASHED_WITHIN = 120  # seconds after its worker has died
 NIGHT = f"{(datetime.now(UTC).hour + 12) % 24:02}:00"  # when `retrain` is scheduled: far from the tests' own time
 STAGES = {
@@ -65,8 +67,15 @@ class Operation:
         if content is not None:
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(content).encode()
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
+        for _ in range(BUSY_TRIES):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as failure:
+                if failure.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"the server was busy for {BUSY_TRIES} seconds")
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs of `retrain` that are not of the future, the latest first."""
