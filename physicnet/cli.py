@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from physicnet.source import commands as sources
+
 if TYPE_CHECKING:
     from physicnet.config import Params
 
@@ -23,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(sources.app, name="source")
 
 In = Annotated[Path, typer.Option(exists=True, help="read")]
 Out = Annotated[Path, typer.Option(help="written")]

@@ -1,0 +1,1 @@
+"""Observations from elsewhere: simulations, benchmarks, tables, each written as NetCDF that ingest reads."""
