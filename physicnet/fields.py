@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 import zarr
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from physicnet.clock import EPOCH, calendar_of, canonical, format_time, is_clock
 
@@ -24,6 +24,10 @@ SHARD_BYTES = 32 * 2**20
 CHUNK_CELLS = 256
 
 # Zarr's codecs in Rust, for reading: twice as fast as those in Python (benchmarks/README.md).
+# Coordinates along time of a record of separate sequences: the number of each frame's sequence, and its part if given.
+SEQUENCE, PART = "sequence", "part"
+PARTS = ("train", "validation", "test")
+
 READING = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
@@ -117,6 +121,11 @@ class Field:
     def units(self) -> dict[str, str]:
         """Units of each variable."""
         return {name: str(self.dataset[name].attrs["units"]) for name in self.variables}
+
+    @property
+    def sequences(self) -> Int64[np.ndarray, "t"] | None:
+        """The number of the sequence that each frame is of; None for one long record."""
+        return self.dataset[SEQUENCE].values.astype(np.int64) if SEQUENCE in self.dataset.coords else None
 
     @property
     def time_dim(self) -> str:

@@ -21,9 +21,9 @@ from physicnet.data.progress import followed
 from physicnet.data.reading import blocks, opened, read, settings_of
 from physicnet.data.sources import Source, Stamp
 from physicnet.data.state import State
-from physicnet.data.survey import NOT_OF_A_FILE, Refusal, check_unchanged, refusal_of
+from physicnet.data.survey import NONE, NOT_OF_A_FILE, Refusal, check_unchanged, refusal_of
 from physicnet.data.workers import Workers
-from physicnet.fields import DataError, Field, Part
+from physicnet.fields import PART, SEQUENCE, DataError, Field, Part
 
 CELLS = "_cells"  # stands for the values while the coordinates are averaged
 
@@ -121,13 +121,16 @@ def template(verdict: Verdict, config: IngestConfig) -> Field:
             attrs=header.variables[variable.channel] | variable.valid_range,
         )
         arrays[variable.channel].encoding = {"grid_mapping": header.grid_mappings.get(variable.channel)}
-    return Field(xr.Dataset(arrays, coordinates.coords, first.attributes).assign_coords({first.time_dim: times}))
+    told = {name: verdict.of_frames(name) for name in (SEQUENCE, PART)}
+    labels = {name: (first.time_dim, values) for name, values in told.items() if (values != NONE).any()}
+    dataset = xr.Dataset(arrays, coordinates.coords, first.attributes)
+    return Field(dataset.assign_coords({first.time_dim: times, **labels}))
 
 
 def _check_names(verdict: Verdict, config: IngestConfig) -> None:
     """Check here what no file alone shows: that a variable of one is called as a coordinate of another."""
     first = verdict.surveys[0]
-    taken = {first.header.time_dim, *first.grid.dims, *map(str, first.grid.coordinates.coords)}
+    taken = {SEQUENCE, PART, first.header.time_dim, *first.grid.dims, *map(str, first.grid.coordinates.coords)}
     for variable in config.variables:
         if variable.channel in taken:
             raise DataError(

@@ -12,7 +12,7 @@ from physicnet.config import IngestConfig
 from physicnet.data.gaps import GAP_COLUMNS, gaps_of
 from physicnet.data.judge import ACCEPTED, DUPLICATE, QUARANTINED, SUPERSEDED, Verdict, cadence_of
 from physicnet.data.sources import in_order
-from physicnet.data.survey import Refusal, Survey
+from physicnet.data.survey import NONE, Refusal, Survey
 from physicnet.fields import DataError
 
 ABSENT = "absent"
@@ -33,7 +33,8 @@ class Catalogue:
         frames = _frame_rows(verdict, config)
         if len(verdict.times) < 2:
             return cls(files, frames, pd.DataFrame(columns=list(GAP_COLUMNS)))
-        return cls(files, frames, gaps_of(verdict.times, verdict.step, verdict.calendar, clip_frames))
+        sequences = verdict.of_frames("sequence")
+        return cls(files, frames, gaps_of(verdict.times, sequences, verdict.step, verdict.calendar, clip_frames))
 
     @property
     def num_refused(self) -> int:
@@ -154,6 +155,7 @@ def _frame_rows(verdict: Verdict, config: IngestConfig) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "time": frames["time"],
+            "sequence": frames["sequence"].astype("Int64").where(frames["sequence"] != NONE),
             "variable": frames["variable"],
             "path": frames["file"].map({index: survey.source.name for index, survey in enumerate(verdict.surveys)}),
             "frame": frames["frame"].astype("Int64"),

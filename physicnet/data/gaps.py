@@ -9,14 +9,17 @@ from physicnet.clock import written
 GAP_COLUMNS = ("after", "before", "missing_frames", "clips_lost")
 
 
-def gaps_of(times: Int64[np.ndarray, "t"], step: int, calendar: str, clip_frames: int) -> pd.DataFrame:
+def gaps_of(
+    times: Int64[np.ndarray, "t"], sequences: Int64[np.ndarray, "t"], step: int, calendar: str, clip_frames: int
+) -> pd.DataFrame:
     """Return a row per gap: the times of the frames around it, the frames that it lacks, the clips that it costs.
 
     A clip of `clip_frames` consecutive steps within the record is lost if it contains one of the missing times. Clips
-    that contain times of two gaps are counted for both. `times` and `step` are in milliseconds.
+    that contain times of two gaps are counted for both. `times` and `step` are in milliseconds. Between two sequences
+    there is no gap.
     """
     places = (times - times[0]) // step
-    before = np.flatnonzero(np.diff(places) > 1)
+    before = np.flatnonzero((np.diff(places) > 1) & (np.diff(sequences) == 0))
     first, last = places[before] + 1, places[before + 1] - 1
     latest_start = places[-1] + 1 - clip_frames
     lost = np.minimum(last, latest_start) - np.maximum(first - clip_frames + 1, 0) + 1

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from physicnet.clock import GREGORIAN, STANDARD, settled, written
 from physicnet.config import IngestConfig
 from physicnet.data.grids import Grid
-from physicnet.data.survey import Header, Refusal, Survey
+from physicnet.data.survey import NONE, Header, Refusal, Survey
 from physicnet.fields import DataError
 
 Differs = Callable[[Survey, Survey], str | None]  # says in what the second differs from the first
@@ -22,6 +22,8 @@ ACCEPTED, DUPLICATE, SUPERSEDED, QUARANTINED = "accepted", "duplicate", "superse
 FRAME_COLUMNS = {
     "frame": "int64",
     "time": "int64",
+    "sequence": "int64",
+    "part": "int64",
     "variable": "str",
     "observed": "int64",
     "invalid": "int64",
@@ -98,6 +100,11 @@ class Verdict:
         rows = self.frames[(self.frames["variable"] == variable) & (self.frames["status"] == ACCEPTED)]
         return self.surveys[rows["file"].min()].header if len(rows) else None
 
+    def of_frames(self, column: str) -> Int64[np.ndarray, "t"]:
+        """Return the `sequence` or `part` of each frame of the record; -1 where there is none."""
+        rows = self.frames[self.frames["status"] == ACCEPTED].drop_duplicates("time").set_index("time")
+        return rows[column].reindex(self.times).to_numpy()
+
     def origins(self, variable: str) -> Int64[np.ndarray, "t 2"]:
         """Return the survey and its frame from which each frame of the record comes; -1, -1 where it is missing."""
         found = np.full((len(self.times), 2), -1)
@@ -126,13 +133,15 @@ def judge(config: IngestConfig, found: Sequence[Survey | Refusal]) -> Verdict:
 
 
 def of_one_kind(surveys: Sequence[Survey]) -> tuple[list[Survey], list[Refusal]]:
-    """Keep the files of the calendar, and of these of the grid, that most frames have; refuse the others.
+    """Keep the files of the calendar, of these of the sequences, and of these of the grid that most frames have.
 
     Not those of the first file: one odd file must not put all others out.
     """
-    same, others = _majority(_on_the_standard_calendar(surveys), _calendar_differs)
-    of_one_grid, odd = _majority(same, lambda one, other: one.grid.difference(other.grid))
-    return of_one_grid, [*others, *odd]
+    kept, refused = list(_on_the_standard_calendar(surveys)), []
+    for differs in (_calendar_differs, _sequences_differ, lambda one, other: one.grid.difference(other.grid)):
+        kept, others = _majority(kept, differs)
+        refused += others
+    return kept, refused
 
 
 def _on_the_standard_calendar(surveys: Sequence[Survey]) -> Sequence[Survey]:
@@ -153,6 +162,21 @@ def _calendar_differs(one: Survey, other: Survey) -> str | None:
     if one.calendar == other.calendar:
         return None
     return f"its calendar is {other.calendar}, that of most frames {one.calendar}"
+
+
+def _sequences_differ(one: Survey, other: Survey) -> str | None:
+    """Sequences of another length lie elsewhere on the clock, and what has a clock of its own on none of theirs."""
+    mine, its = _frames_of_a_sequence(one), _frames_of_a_sequence(other)
+    if mine == its:
+        return None
+    told = [f"sequences of {length} frames" if length else "one long series" for length in (its, mine)]
+    return f"it holds {told[0]}, most frames are of {told[1]}"
+
+
+def _frames_of_a_sequence(survey: Survey) -> int:
+    """How many there are in each; 0 if there are no sequences."""
+    numbers = survey.frames["sequence"]
+    return 0 if numbers.iloc[0] == NONE else int(survey.frames["frame"].nunique() / numbers.nunique())
 
 
 def _majority(surveys: Sequence[Survey], differs: Differs) -> tuple[list[Survey], list[Refusal]]:

@@ -6,14 +6,14 @@ from pathlib import Path
 import xarray as xr
 
 from physicnet.config import IngestConfig, VariableConfig
-from physicnet.data import axes, times
+from physicnet.data import axes, sequences, times
 from physicnet.data.blocks import Blocks, Decoding
 from physicnet.data.budget import SMALLEST
 from physicnet.data.coordinates import belonging, mapping_names, travelling, with_coordinates
 from physicnet.data.opening import Declarations, Declared, check_frame, check_size, declarations
 from physicnet.data.packing import own_attributes
 from physicnet.data.units import conversion
-from physicnet.fields import DataError, block_shape
+from physicnet.fields import SEQUENCE, DataError, block_shape
 
 
 def open_netcdf(path: Path, config: IngestConfig) -> xr.Dataset:
@@ -61,14 +61,17 @@ def _open_variable(
     _check_content(path, variable)
     check_size(path, variable, declared.size)
     stored = axes.select(path, with_coordinates(path, declared.variables, variable), config)
-    clock = times.locate(path, stored)
-    moments = times.of_frames(path, stored, clock, time_from_name)
+    one = sequences.one_of(stored)
+    clock = times.locate(path, one)
+    moments = times.of_frames(path, one, clock, time_from_name)
     time = str(clock.dims[0]) if clock is not None and clock.ndim else None
-    grid = axes.grid_dims(path, stored, config, time)
-    flat = stored.isel({dim: 0 for dim in stored.dims if dim not in (time, *grid)})
+    grid = axes.grid_dims(path, one, config, time)
+    flat = stored.isel({dim: 0 for dim in stored.dims if dim not in (SEQUENCE, time, *grid)})
     decoding = Decoding.of(path, config.name, stored.variable, conversion(path, stored, config))
     values = Blocks(path, flat.variable, decoding).lazy(_block(path, flat, time, grid))
     frames = xr.DataArray(values, travelling(path, flat, time, grid), name=config.channel)
+    if SEQUENCE in frames.dims:
+        frames, moments = sequences.laid(path, frames, stored, time, moments)
     array = _on_clock(frames, time, times.axis(clock, moments)).transpose(..., *grid)
     array.attrs = own_attributes(stored.attrs) | {"units": config.units}
     links = [name for name in mapping_names(stored.attrs) if name in array.coords]
@@ -105,7 +108,7 @@ def _block(path: Path, array: xr.DataArray, time: str | None, grid: tuple[str, s
     rows, columns = (array.sizes[dim] for dim in grid)
     check_frame(path, array.name, rows, columns)
     frames, band = block_shape(rows, columns, SMALLEST)
-    return {grid[0]: band} | ({} if time is None else {time: frames})
+    return {SEQUENCE: 1, grid[0]: band} | ({} if time is None else {time: frames})
 
 
 def _on_one_grid(path: Path, arrays: Sequence[xr.DataArray]) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Stage 2: a chronological split, and the record transformed and standardised by its training part."""
+"""Stage 2: a split in time, or between sequences, and the record transformed and standardised by its training part."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from safetensors.numpy import save
 
 from physicnet.clock import calendar_of, to_milliseconds, written
@@ -19,7 +19,17 @@ from physicnet.data.budget import Budget
 from physicnet.data.progress import followed
 from physicnet.data.statistics import fit
 from physicnet.data.workers import Workers, workers_at
-from physicnet.fields import DataError, Field, Part, Segments, block_shape, time_differences, written_whole
+from physicnet.fields import (
+    PART,
+    PARTS,
+    DataError,
+    Field,
+    Part,
+    Segments,
+    block_shape,
+    time_differences,
+    written_whole,
+)
 from physicnet.normalization import Normalizer, Standardization
 
 
@@ -86,31 +96,64 @@ def _check_clock(field: Field, normalizer: Normalizer) -> None:
 
 
 def split(field: Field, config: NormalizeConfig, clip: ClipConfig) -> dict[str, Segments]:
-    """Return the frames of the train, validation and test part: chronological, `config.gap` frames between them.
+    """Return the frames of the train, validation and test part, in this order.
 
-    The fractions count the frames that the two gaps leave. A part is a list of ranges, because no range runs across a
+    Of one long record, `config.gap` frames lie between the parts, and the fractions count the frames that the two gaps
+    leave. Separate sequences are each in one part, in the order of their numbers: in the part that their files tell,
+    or, if they tell none, as the fractions count sequences. A part is a list of ranges, because no range runs across a
     gap in time.
 
     Raises:
-        DataError: if a part has no range that holds a clip.
+        DataError: if a part has no range that holds a clip, or the parts that files tell are not one after the other.
     """
-    frames = field.shape[0]
-    usable = max(0, frames - 2 * config.gap)
-    train = round(usable * config.train_fraction)
-    validation = round(usable * (config.train_fraction + config.validation_fraction)) - train
-    test = usable - train - validation
-    first = {"train": 0, "validation": train + config.gap, "test": train + validation + 2 * config.gap}
-    sizes = {"train": train, "validation": validation, "test": test}
-    splits = {part: without_gaps(field, first[part], first[part] + sizes[part]) for part in sizes}
-    for part, segments in splits.items():
-        longest = max((stop - start for start, stop in segments), default=0)
+    numbers = field.sequences
+    ranges = _chronological(field, config) if numbers is None else _of_sequences(field, numbers, config)
+    splits = {part: without_gaps(field, start, stop) for part, (start, stop) in zip(PARTS, ranges, strict=True)}
+    for part, (start, stop) in zip(PARTS, ranges, strict=True):
+        longest = max((end - first for first, end in splits[part]), default=0)
         if longest < clip.frames:
             raise DataError(
-                f"of {frames} frames the {part} part gets {sizes[part]}, at most {longest} of them without a gap in "
-                f"time, but one clip needs {clip.frames}: add data, change normalize.train_fraction or "
+                f"of {field.shape[0]} frames the {part} part gets {stop - start}, at most {longest} of them without a "
+                f"gap in time, but one clip needs {clip.frames}: add data, change normalize.train_fraction or "
                 "normalize.validation_fraction, or lower normalize.gap, clip.frames_in or clip.frames_out"
             )
     return splits
+
+
+def _chronological(field: Field, config: NormalizeConfig) -> list[tuple[int, int]]:
+    usable = max(0, field.shape[0] - 2 * config.gap)
+    train, both = (round(usable * share) for share in _shares(config))
+    starts, stops = (0, train + config.gap, both + 2 * config.gap), (train, both + config.gap, usable + 2 * config.gap)
+    return list(zip(starts, stops, strict=True))
+
+
+def _of_sequences(field: Field, numbers: Int64[np.ndarray, "t"], config: NormalizeConfig) -> list[tuple[int, int]]:
+    """Cut the record between sequences; the two next to a cut have nothing in common, and need no gap."""
+    firsts = np.unique(numbers, return_index=True)[1]
+    bounds = [*firsts.tolist(), field.shape[0]]
+    if PART in field.dataset.coords:
+        cuts = np.searchsorted(_told_parts(field, numbers)[firsts], [1, 2]).tolist()
+    else:
+        cuts = [round(len(firsts) * share) for share in _shares(config)]
+    return [(bounds[start], bounds[stop]) for start, stop in pairwise([0, *cuts, len(firsts)])]
+
+
+def _told_parts(field: Field, numbers: Int64[np.ndarray, "t"]) -> Int64[np.ndarray, "t"]:
+    parts = field.dataset[PART].values.astype(np.int64)
+    backwards = np.flatnonzero(np.diff(parts) < 0)
+    if parts.min() < 0 or backwards.size:
+        frame = int(backwards[0]) + 1 if backwards.size else int(np.argmin(parts))
+        raise DataError(
+            f"the sequences are not numbered in the order of their parts, {', '.join(PARTS)}: sequence "
+            f"{numbers[frame]} is of {PARTS[parts[frame]] if parts[frame] >= 0 else 'none'}, after one of "
+            f"{PARTS[parts[frame - 1]]}; number them in this order, or write no coordinate {PART}"
+        )
+    return parts
+
+
+def _shares(config: NormalizeConfig) -> tuple[float, float]:
+    """The shares of the training part, and of the training and the validation part together."""
+    return config.train_fraction, config.train_fraction + config.validation_fraction
 
 
 def without_gaps(field: Field, start: int, stop: int) -> Segments:

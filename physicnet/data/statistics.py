@@ -107,6 +107,7 @@ def fit(field: Field, segments: Segments, config: NormalizeConfig, *, budget: Bu
 def _fit_variable(field: Field, recipe: Recipe, budget: Budget, workers: Workers) -> Standardization:
     times = np.concatenate([field.times[start:stop] for start, stop in recipe.segments])
     if recipe.anomaly:
+        _refuse_sequences(field, recipe.variable)
         _check_cycles(recipe.variable, times, recipe.anomaly)
     found = _combined(field, recipe, _summaries(field, recipe, budget, workers))
     if not found.number:
@@ -127,6 +128,14 @@ def _fit_variable(field: Field, recipe: Recipe, budget: Budget, workers: Workers
     attributes = field.dataset[recipe.variable].attrs
     valid = {bound: attributes[bound] for bound in VALID if bound in attributes}
     return Standardization(recipe.variable, recipe.transforms, mean, std, cycles, **valid)
+
+
+def _refuse_sequences(field: Field, variable: str) -> None:
+    if field.sequences is not None:
+        raise DataError(
+            f"variable {variable}: the record is of separate sequences, whose times are counted and of no day or year; "
+            "take the anomaly out of normalize.transforms"
+        )
 
 
 def _check_cycles(name: str, times: Times, anomaly: AnomalyConfig) -> None:

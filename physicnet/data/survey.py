@@ -18,10 +18,11 @@ from physicnet.data.netcdf import time_dimension
 from physicnet.data.reading import blocks, opened, read, settings_of
 from physicnet.data.sources import Source, Stamp, check_file, sha256_of, stamp_of
 from physicnet.data.state import State
-from physicnet.fields import DataError
+from physicnet.fields import PART, SEQUENCE, DataError
 
 # Parameters that change nothing in what one file holds.
 NOT_OF_A_FILE = ("pattern", "coarsen", "on_conflict", "max_invalid", "max_quarantined", "memory_limit", "cluster")
+NONE = -1  # the sequence of a frame that is of none, and the part of one whose file tells none
 # Errors of the machine: it lacks disk, open files or memory, and would for every other file too.
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -58,9 +59,9 @@ class Header:
 class Survey:
     """A file that was understood.
 
-    `frames` has a row per frame and variable: `frame`, `time` (milliseconds of `calendar`), `variable`, the numbers of
-    `observed` cells and of those `invalid`, `min` and `max` of the others, and the `digest` of their values as float32.
-    `key` is that of `frames` in the state.
+    `frames` has a row per frame and variable: `frame`, `time` (milliseconds of `calendar`), `sequence` and `part` (its
+    place in `PARTS`), -1 where the file has none, `variable`, the numbers of `observed` cells and of those `invalid`,
+    `min` and `max` of the others, and the `digest` of their values as float32. `key` is that of `frames` in the state.
     """
 
     source: Source
@@ -164,8 +165,11 @@ def _statistics(dataset: xr.Dataset, config: IngestConfig, budget: Budget) -> pd
 
 
 def _timed(statistics: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
-    times = to_milliseconds(dataset[time_dimension(dataset)].values)
-    return statistics.assign(time=times[statistics["frame"]])
+    frames = statistics["frame"]
+    table = statistics.assign(time=to_milliseconds(dataset[time_dimension(dataset)].values)[frames])
+    for name in (SEQUENCE, PART):
+        table[name] = dataset[name].values[frames] if name in dataset.coords else NONE
+    return table
 
 
 def frame_statistics(array: xr.DataArray, variable: VariableConfig, budget: Budget) -> pd.DataFrame:

@@ -17,10 +17,9 @@ import xarray as xr
 from jaxtyping import Float64, Shaped
 
 from physicnet.data.progress import followed
-from physicnet.fields import DataError, written_whole
+from physicnet.fields import PART, PARTS, SEQUENCE, DataError, written_whole
 
-SEQUENCE, PART, SETTINGS = "sequence", "part", "physicnet_source"
-PARTS = ("train", "validation", "test")
+SETTINGS = "physicnet_source"
 BEGINNING = "2000-01-01 00:00:00"  # from which every sequence counts its time: any would do
 LEVEL = 4  # of zlib: more takes longer and saves little
 

@@ -8,7 +8,7 @@ from samples import ingest_config, raw_dataset
 from physicnet.data.grids import Grid
 from physicnet.data.judge import Cadence, cadence_of, judge
 from physicnet.data.sources import Source
-from physicnet.data.survey import Header, Refusal, Survey
+from physicnet.data.survey import NONE, Header, Refusal, Survey
 from physicnet.fields import DataError
 
 MINUTE = 60_000
@@ -17,7 +17,9 @@ MINUTE = 60_000
 def surveyed(name: str, minutes: list[int], digests: str, **changes: object) -> Survey:
     """A file of frames at some minutes; equal letters of `digests` mean equal values."""
     frames = pd.DataFrame({"frame": range(len(minutes)), "time": np.array(minutes) * MINUTE, "digest": list(digests)})
-    frames = frames.assign(variable="rate", observed=100, invalid=0, min=0.0, max=1.0).assign(**changes)
+    frames = frames.assign(sequence=NONE, part=NONE, variable="rate", observed=100, invalid=0, min=0.0, max=1.0).assign(
+        **changes
+    )
     source = Source(name, Path("/raw") / name, Path("/raw"))
     header = Header.of(raw_dataset())
     return Survey(source, "hash", (0, 0), "proleptic_gregorian", Grid.of(raw_dataset()), header, frames, "key")
