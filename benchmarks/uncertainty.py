@@ -151,7 +151,7 @@ def main() -> None:
     }
     size = best_size(model, record, read_starts(DATA / "crops.csv", "validation"), params.clip)
     print(f"the perturbation with the lowest CRPS on the validation part has {size:g} cells per step")
-    board, lacking = ProbabilityBoard(params.evaluate.thresholds), []
+    board, lacking = ProbabilityBoard(params.evaluate), []
     for start in track(read_starts(DATA / "crops.csv"), "origin by origin"):
         case = forecast_case([model, persistence], record, start, params.clip)
         board.add(case, known)

@@ -10,12 +10,14 @@ is as probable as several ranks together, quantiles know that probability to one
 |-------------|----------------------------------------------------------------------|-------------------------|
 | crps        | mean of |x - y| - mean of |x - x'| / 2; members x, x', observation y (1) | 0                       |
 | coverage_C  | share of the observations in the central C % of the ranks              | C / 100                 |
+| coverage_C_low, _high | 95 % interval of that over the forecast origins, in blocks that share frames (3) | |
 | inside_C    | share of them between the ends of that interval, or equal to one       | C / 100; more with ties |
 | width_C     | mean width of that interval                                            | small                   |
 | brier_T     | mean square of the probability of "value >= T" minus what happened (2) | 0                       |
 | reliability | how often the event happened where it had a probability of about p      | p                       |
 
-(1) Gneiting and Raftery 2007, eq. 21; (2) Brier 1950.
+(1) Gneiting and Raftery 2007, eq. 21; (2) Brier 1950; (3) `metrics.bootstrap_mean`: it knows nothing of other days, and
+so says at least how far the coverage can be told from what it should be.
 
 Sums of several forecasts add up, scores do not, as in `physicnet/metrics.py`.
 """
@@ -29,8 +31,8 @@ from jaxtyping import Bool, Float, Float64
 
 from physicnet import metrics
 from physicnet.calibration import LEVELS, Calibration
-from physicnet.config import Thresholds
-from physicnet.evaluation.pooling import LEAD
+from physicnet.config import EvaluateConfig
+from physicnet.evaluation.pooling import LEAD, block_length
 from physicnet.evaluation.scoring import Case
 
 INTERVALS = (50, 80, 90)  # per cent
@@ -48,14 +50,19 @@ def rank_counts(members: Float[np.ndarray, "m n"], truth: Float[np.ndarray, "n"]
 
 
 def coverage(ranks: Float[np.ndarray, "*n r"], interval: int) -> Float64[np.ndarray, "*n"]:
-    """Return the share of the observations in the central ranks that make up `interval` per cent of all.
+    """Return the share of the observations in the central ranks that make up `interval` per cent of all."""
+    return np.asarray(within(ranks, interval) / ranks.sum(axis=-1))
+
+
+def within(ranks: Float[np.ndarray, "*n r"], interval: int) -> Float64[np.ndarray, "*n"]:
+    """Return the number of observations in the central ranks that make up `interval` per cent of all.
 
     The number of ranks must be one that this share can be taken of, such as 20.
     """
     outer = ranks.shape[-1] * (100 - interval) / 200
     cut = round(outer)
     assert abs(outer - cut) < 1e-9, f"{interval} % of {ranks.shape[-1]} ranks are no whole ranks on both sides"
-    return np.asarray(ranks[..., cut : ranks.shape[-1] - cut].sum(axis=-1) / ranks.sum(axis=-1))
+    return np.asarray(ranks[..., cut : ranks.shape[-1] - cut].sum(axis=-1), dtype=np.float64)
 
 
 def crps(members: Float[np.ndarray, "m n"], truth: Float[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
@@ -79,7 +86,7 @@ def reliability_sums(
 class ProbabilityBoard:
     """Collects the sums of case after case."""
 
-    thresholds: Thresholds
+    config: EvaluateConfig
     rows: list[dict] = field(default_factory=list)
     events: list[pd.DataFrame] = field(default_factory=list)
 
@@ -93,7 +100,7 @@ class ProbabilityBoard:
                     members = own[variable].quantiles(*place, LEVELS)[:, known]
                     probability = {
                         threshold: own[variable].exceedance(*place, threshold)[known]
-                        for threshold in self.thresholds[variable]
+                        for threshold in self.config.thresholds[variable]
                     }
                     self.add_members(name, case, variable, lead, members, probability)
 
@@ -125,22 +132,43 @@ class ProbabilityBoard:
             self.events.append(
                 pd.DataFrame(where | {"threshold": threshold, "bin": np.arange(1, BINS + 1)} | dict(parts))
             )
-        self.rows.append(where | sums)
+        self.rows.append(where | {"origin": case.origin} | sums)
 
     def scores(self) -> pd.DataFrame:
         """Return the scores over all cases, a row per model, variable and lead."""
-        total = pd.DataFrame(self.rows).groupby(KEYS, sort=False).sum(min_count=1).reset_index()
+        total = self._total()
         cells = total["cells"].to_numpy(np.float64)
         scores = total[[*KEYS, "cells"]].assign(crps=metrics.mean(total["crps"].to_numpy(np.float64), cells))
         ranks = total[rank_columns(total)].to_numpy()
         for interval in INTERVALS:
             scores[f"coverage_{interval}"] = coverage(ranks, interval)
+        scores = scores.merge(self._intervals(), on=["model", "variable", "lead"])
         means = [name for name in total if str(name).startswith(("inside_", "width_", "brier_"))]
         return scores.assign(**{str(name): metrics.mean(total[name].to_numpy(np.float64), cells) for name in means})
 
+    def _total(self) -> pd.DataFrame:
+        rows = pd.DataFrame(self.rows).drop(columns="origin")
+        return rows.groupby(KEYS, sort=False).sum(min_count=1).reset_index()
+
+    def _intervals(self) -> pd.DataFrame:
+        """Return the intervals of the coverages."""
+        rows, tables = pd.DataFrame(self.rows), []
+        columns, settings = rank_columns(rows), {"samples": self.config.bootstrap_samples, "seed": self.config.seed}
+        for (model, variable), mine in rows.groupby(["model", "variable"], sort=False):
+            cells = mine.pivot(index="origin", columns="lead", values="cells")
+            block = block_length(cells.index.to_numpy(), num_leads=cells.shape[1])
+            table = pd.DataFrame({"model": model, "variable": variable, "lead": cells.columns})
+            for interval in INTERVALS:
+                counts = mine.assign(held=within(mine[columns].to_numpy(), interval))
+                held = counts.pivot(index="origin", columns="lead", values="held").to_numpy()
+                ends = metrics.bootstrap_mean(held, cells.to_numpy(np.float64), block=block, **settings)
+                table[[f"coverage_{interval}_low", f"coverage_{interval}_high"]] = ends.T
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
     def ranks(self) -> pd.DataFrame:
         """Return the share of the observations in each rank, a row per model, variable, lead and rank (from 1 on)."""
-        total = pd.DataFrame(self.rows).groupby(KEYS, sort=False).sum().reset_index()
+        total = self._total()
         columns = rank_columns(total)
         shares = total[columns].div(total["cells"], axis=0).set_axis(range(1, len(columns) + 1), axis=1)
         long = pd.concat([total[KEYS], shares], axis=1).melt(KEYS, var_name="rank", value_name="share")

@@ -24,7 +24,9 @@ def uncertainty_figure(scores: pd.DataFrame, ranks: pd.DataFrame, reliability: p
         for model, rows in scores.groupby("model", sort=False):
             colour, leads = COLOURS.get(str(model)), rows["lead_minutes"] / minutes
             for interval in INTERVALS:
-                coverage.plot(leads, rows[f"coverage_{interval}"], color=colour)
+                name = f"coverage_{interval}"
+                coverage.plot(leads, rows[name], color=colour)
+                coverage.fill_between(leads, rows[f"{name}_low"], rows[f"{name}_high"], color=colour, alpha=0.15, lw=0)
             error.plot(leads, rows["crps"], color=colour, label=labels.title(str(model)))
             shares = ranks[ranks["model"] == model].groupby("rank")["share"].mean().to_numpy(np.float64)
             edges = np.arange(len(shares) + 1) / len(shares)

@@ -139,7 +139,7 @@ def compare(
     show the middle origin; what the codes stand for is read from at most `MANY` origins and that one.
     """
     scoreboard, codes = Scoreboard(config, data_ranges(normalizer)), CodeStatistics.of(normalizer, record.units)
-    probabilities = ProbabilityBoard(config.thresholds)
+    probabilities = ProbabilityBoard(config)
     middle = starts[len(starts) // 2]
     read = {*starts[:: -(-len(starts) // MANY)], middle}
     example: Case | None = None

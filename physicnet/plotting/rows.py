@@ -135,8 +135,8 @@ def _error(quantity: Quantity, truth: Float[np.ndarray, "k h w"]) -> Row:
 
 
 def _chance(exceedance: Exceedance, truth: Float[np.ndarray, "k h w"] | None, units: str, *, first: bool) -> Row:
-    above = f"> {exceedance.threshold:g} {units}".strip()
-    events = None if truth is None else truth > exceedance.threshold
+    above = f"≥ {exceedance.threshold:g} {units}".strip()
+    events = None if truth is None else truth >= exceedance.threshold
     title = f"Probability\n{above}"
     return Row(title, exceedance.percent, scales.probability(), f"P({above})", events=events, in_film=first)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from physicnet.calibration import LEVELS, Calibration, fit, origins_of
-from physicnet.config import ClipConfig
+from physicnet.config import ClipConfig, EvaluateConfig
 from physicnet.evaluation import probabilistic
 from physicnet.evaluation.probabilistic import (
     BINS,
@@ -110,8 +110,13 @@ def own(record: Field, normalizer: Normalizer) -> dict[str, Calibration]:
     return fit(persistence, record.isel, origins_of([[0, 15]], 2), CLIP, normalizer)
 
 
+def config(*thresholds: float) -> EvaluateConfig:
+    settings = {"baselines": ["persistence"], "fss_scale": 3, "bootstrap_samples": 200, "seed": 1}
+    return EvaluateConfig.model_validate(settings | {"thresholds": {"rain": list(thresholds)}})
+
+
 def board_of(record: Field, own: dict[str, Calibration], starts: range) -> ProbabilityBoard:
-    board = ProbabilityBoard({"rain": [0.5, 2.0]})
+    board = ProbabilityBoard(config(0.5, 2.0))
     for start in starts:
         past = record.isel(start, start + 2)
         truth = record.frames(start + 2, start + 4)
@@ -144,6 +149,16 @@ def test_the_tables_of_a_calibrated_forecast(record: Field, own: dict[str, Calib
     assert named[0][2]["crps"] == pytest.approx(scores["crps"].mean())
 
 
+def test_coverage_lies_within_its_interval_which_one_origin_does_not_have(
+    record: Field, own: dict[str, Calibration]
+) -> None:
+    scores, alone = board_of(record, own, range(15, 27)).scores(), board_of(record, own, range(20, 21)).scores()
+    for interval in (50, 80, 90):
+        share, low, high = (scores[f"coverage_{interval}{end}"] for end in ("", "_low", "_high"))
+        assert ((low < share) & (share < high)).all()
+        assert alone[[f"coverage_{interval}_low", f"coverage_{interval}_high"]].isna().all(axis=None)
+
+
 def test_scores_are_those_of_the_cells(record: Field, own: dict[str, Calibration]) -> None:
     scores = board_of(record, own, range(20, 21)).scores()
     past, truth = record.isel(20, 22), record.frames(22, 24)[0, 0]
@@ -159,7 +174,7 @@ def test_scores_are_those_of_the_cells(record: Field, own: dict[str, Calibration
 
 
 def test_a_variable_without_thresholds_has_no_reliability(record: Field, own: dict[str, Calibration]) -> None:
-    board = ProbabilityBoard({"rain": []})
+    board = ProbabilityBoard(config())
     past = record.isel(3, 5)
     board.add(Case(3, past, record.frames(5, 7), {"it": persistence(past, 2)}), {"it": own})
     assert board.reliability().empty
@@ -167,4 +182,4 @@ def test_a_variable_without_thresholds_has_no_reliability(record: Field, own: di
 
 
 def test_nothing_is_told_of_an_empty_board() -> None:
-    assert list(probabilistic.means(ProbabilityBoard({"rain": []}))) == []
+    assert list(probabilistic.means(ProbabilityBoard(config()))) == []

@@ -32,8 +32,8 @@ def test_rows_are_what_was_observed_and_forecast_the_error_and_each_probability(
         "Forecast",
         "Forecast, sharp",
         "Error",
-        "Probability\n> 0.5 mm h⁻¹",
-        "Probability\n> 2 mm h⁻¹",
+        "Probability\n≥ 0.5 mm h⁻¹",
+        "Probability\n≥ 2 mm h⁻¹",
     ]
     assert [row.title for row in rows] == titles
     assert [row.in_film for row in rows] == [True, True, False, True, True, False]
