@@ -176,4 +176,5 @@ def _consolidating() -> Iterator[None]:
     """Let metadata be consolidated. Zarr warns of it; readers that do not know it take those of each array."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        warnings.filterwarnings("ignore", ".*partial is not recognized as a component")  # which a killed run has left
         yield
