@@ -168,10 +168,17 @@ def forecast(
     """Forecast from the newest frames of observations; a checkpoint is all that is needed."""
     from physicnet.forecasting import cf
     from physicnet.forecasting.loading import load, machine_here
+    from physicnet.forecasting.shelf import is_store
     from physicnet.process import end_cleanly_on_sigterm
 
     end_cleanly_on_sigterm()
     _refuse_to_overwrite(output, [*observations, Path(model)])
+    if is_store(output):
+        raise typer.BadParameter(
+            f"{output} would be a Zarr store, but one forecast is a NetCDF file: name it .nc, or write a store of many "
+            "with physicnet hindcast",
+            param_hint="--output",
+        )
     loaded = load(model, machine_here(device, threads))
     made = loaded.forecast(
         observations, lead=lead, at=at, sharp=sharp, flow=flow, regrid=regrid, probabilities=probabilities
@@ -183,7 +190,10 @@ def forecast(
 @app.command()
 def hindcast(
     observations: Annotated[list[Path], typer.Argument(exists=True, help="files, or folders of files *.nc")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder of CF NetCDF, a file for each time; written")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="folder of CF NetCDF, a file for each time; or one store .zarr; written"),
+    ],
     model: ModelName = MODEL,
     start: Annotated[str | None, typer.Option(help="first time to forecast from (ISO 8601, UTC)")] = None,
     end: Annotated[str | None, typer.Option(help="last time to forecast from")] = None,
@@ -196,7 +206,7 @@ def hindcast(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Forecast from every time of an archive; what is in the folder already is not made again."""
+    """Forecast from every time of an archive; what is there already is not made again."""
     from physicnet.forecasting import hindcast as making
     from physicnet.forecasting.loading import load, machine_here
     from physicnet.process import end_cleanly_on_sigterm
@@ -274,7 +284,9 @@ def plot(
 
 @app.command()
 def verify(
-    forecasts: Annotated[Path, typer.Argument(exists=True, help="a forecast, a folder of them, or one for each model")],
+    forecasts: Annotated[
+        Path, typer.Argument(exists=True, help="a forecast, a folder or a store .zarr of them, or a folder of such")
+    ],
     observations: Annotated[Path, typer.Argument(exists=True, help="a file, or a folder as of ingest")],
     results: Annotated[Path, typer.Option(help="folder of tables and figures; written")] = Path("verification"),
 ) -> None:

@@ -25,17 +25,25 @@ def file_name(origin: Time) -> str:
 
 def write(path: Path, dataset: xr.Dataset) -> None:
     """Write a forecast, whole or not at all: values packed by zlib, a lead a chunk, NaN where missing."""
+    flat = linked(dataset)
+    for array in flat.variables.values():
+        array.encoding |= _encoding(array)
+    with written_whole(path) as partial:
+        flat.to_netcdf(partial, engine="netcdf4")
+
+
+def linked(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a copy in which variables name their grid mapping in an attribute, as they do when stored."""
     mapped = {name: array.encoding["grid_mapping"] for name, array in dataset.data_vars.items() if _is_mapped(array)}
     # A grid mapping that stayed a coordinate would be listed among the coordinates of the variables, too.
     flat = dataset.copy().reset_coords(sorted(set(mapped.values()) & set(dataset.coords)))
     for name, array in flat.variables.items():
-        array.encoding = _encoding(array)
+        array.encoding = {}
         if name in mapped:
             array.attrs["grid_mapping"] = mapped[name]
         elif name in flat.data_vars and not array.ndim:
             array.encoding["coordinates"] = None  # a grid mapping has no place and no time
-    with written_whole(path) as partial:
-        flat.to_netcdf(partial, engine="netcdf4")
+    return flat
 
 
 def read(path: Path) -> xr.Dataset:

@@ -25,6 +25,8 @@ CONVENTIONS = "CF-1.11"
 REFERENCES = "arXiv:2402.05970"
 TIME, REFERENCE, PERIOD, BEYOND = "time", "forecast_reference_time", "forecast_period", "beyond_trained_leads"
 MODEL = "physicnet_model_sha256"  # attribute of a file: the SHA-256 of the checkpoint that made it
+OBSERVATIONS = "physicnet_observations"  # attribute of a file: times of the frames that were used
+MADE = "made"  # in a store of many: when each was made
 SHARP, FLOW, GATE = "_sharp", ("flow_x", "flow_y"), "gate"
 QUANTILE, EXCEEDANCE, THRESHOLD = "_quantile", "_exceedance", "_threshold"
 
@@ -65,7 +67,7 @@ def describe(past: Field, made: Made, provenance: Provenance) -> xr.Dataset:
             arrays |= _chances(past, name, made.chances[name])
     extra = _parts(past, made.parts) | {BEYOND: (TIME, _beyond(num_leads, provenance.trained_leads), BEYOND_ATTRIBUTES)}
     coordinates = _coordinates(past, num_leads) | _levels(past, made.chances)
-    _check_names(past, {*extra, TIME, REFERENCE, PERIOD, *coordinates} - set(past.dataset.coords))
+    _check_names(past, {*extra, TIME, REFERENCE, PERIOD, MADE, *coordinates} - set(past.dataset.coords))
     arrays |= extra
     dataset = xr.Dataset(arrays, coordinates, _attributes(past, provenance))
     return _mapped(dataset, past)
@@ -221,5 +223,5 @@ def _attributes(past: Field, provenance: Provenance) -> dict[str, str]:
         MODEL: provenance.sha256,
         "physicnet_data_start": provenance.start,
         "physicnet_data_end": provenance.end,
-        "physicnet_observations": ", ".join(used),
+        OBSERVATIONS: ", ".join(used),
     }

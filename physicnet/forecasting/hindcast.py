@@ -1,8 +1,8 @@
-"""Forecasts over a whole archive, each from what was observed until then: a file for every time.
+"""Forecasts over a whole archive, each from what was observed until then, on a shelf: a folder or a Zarr store.
 
-Files are written one after the other, whole, and those that are there are not made again, so that a run goes on where
+They are put there one after the other, whole, and those that are there are not made again, so that a run goes on where
 another was cut off. Of the archive, the frames of one forecast are in memory; what was found in its files when they
-were looked through is kept below the folder of forecasts, in `.observations`.
+were looked through is kept beside the forecasts.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from physicnet.clock import from_milliseconds, written
+from physicnet.clock import Time, from_milliseconds, to_milliseconds, written
 from physicnet.data.judge import ACCEPTED, Verdict
 from physicnet.data.progress import followed
 from physicnet.data.recent import moment
 from physicnet.data.state import State
 from physicnet.fields import DataError
-from physicnet.forecasting import cf, leads
-from physicnet.forecasting.described import MODEL
+from physicnet.forecasting import leads, shelf
 from physicnet.forecasting.loading import Model
 from physicnet.forecasting.observations import Reader
+from physicnet.forecasting.series import Series
 
-KEPT = ".observations"
 MILLISECOND = np.timedelta64(1, "ms")
 
 Times = Int64[np.ndarray, "n"]  # milliseconds of the archive's calendar
@@ -40,7 +39,7 @@ class Hindcasts(NamedTuple):
 def hindcast(
     model: Model,
     observations: Sequence[Path],
-    folder: Path,
+    output: Path,
     *,
     start: str | None = None,
     end: str | None = None,
@@ -49,44 +48,45 @@ def hindcast(
     regrid: bool = False,
     probabilities: bool = True,
 ) -> Hindcasts:
-    """Forecast from every time of an archive into a folder; see `Model.forecast` for what is not described here.
+    """Forecast from every time of an archive; see `Model.forecast` for what is not described here.
 
     Args:
         model: forecasts.
         observations: files, and folders of files `*.nc`.
-        folder: of the forecasts, named by `cf.file_name`.
+        output: a folder of files named by `cf.file_name`, or a Zarr store if its name ends in `.zarr`.
         start: the first time to forecast from, ISO 8601; None: the first that has all frames before it.
         end: the last one; None: the time of the last frame.
         every: from one time to the next, a duration or a number of the model's steps; None: one step.
 
     Raises:
-        DataError: if files cannot be used, a forecast can be made from none of the times, or one that is there is of
-            another model or another number of leads.
+        DataError: if files cannot be used, a forecast can be made from none of the times, or those that are there are
+            of another model or another number of leads; a store also if it is laid out for others, see `Store`.
     """
     step = model.kind.step
     num_leads = model.forecaster.frames_out if lead is None else leads.num_steps(lead, step)
     reader = Reader(model.rules, model.kind)
-    verdict, config = reader.archive(observations, State((folder / KEPT).resolve()))
+    verdict, config = reader.archive(observations, State(shelf.kept(output).resolve()))
     asked = _asked(model, verdict, start, end, 1 if every is None else leads.num_steps(every, step, "distance"))
+    possible = _possible(model, verdict, asked)
+    origins = from_milliseconds(asked, verdict.calendar)
+    forecasts = shelf.begun(output, Series(model.sha256, num_leads, origins))
 
-    def outcome(time: int, *, is_possible: bool) -> str:
-        path = folder / cf.file_name(from_milliseconds(np.array([time]), verdict.calendar)[0])
-        if path.exists():
-            _refuse_another(path, model, num_leads)
+    def outcome(origin: Time, *, is_possible: bool) -> str:
+        if forecasts.holds(origin):
             return "known"
         if not is_possible:
             return "skipped"
-        at = str(written(np.array([time]), verdict.calendar)[0])
+        at = str(written(to_milliseconds(np.array([origin])), verdict.calendar)[0])
         past, notes = reader.last(verdict, config, at, regrid=regrid)
         if not np.isfinite(past.frames(past.shape[0] - 1, past.shape[0])).any():
             return "skipped"
-        cf.write(path, model.forecast_field(past, num_leads, probabilities=probabilities, notes=notes))
+        forecasts.add(model.forecast_field(past, num_leads, probabilities=probabilities, notes=notes))
         return "made"
 
     counts = dict.fromkeys(Hindcasts._fields, 0)
-    possible = zip(asked.tolist(), _possible(model, verdict, asked).tolist(), strict=True)
-    for time, is_possible in followed(possible, len(asked), "hindcast"):
-        counts[outcome(time, is_possible=is_possible)] += 1
+    pairs = zip(origins, possible.tolist(), strict=True)
+    for origin, is_possible in followed(pairs, len(asked), "hindcast"):
+        counts[outcome(origin, is_possible=is_possible)] += 1
     return Hindcasts(**counts)
 
 
@@ -121,23 +121,3 @@ def _possible(model: Model, verdict: Verdict, asked: Times) -> Bool[np.ndarray, 
             f"{reach[1]}; give other files or other times (--start, --end, --every)"
         )
     return whole
-
-
-def _refuse_another(path: Path, model: Model, num_leads: int) -> None:
-    """Refuse to go on beside forecasts of another kind: whoever scores the folder takes all for one model's.
-
-    Raises:
-        DataError: if a file is of another model, or another number of leads.
-    """
-    with cf.opened(path) as told:
-        theirs, count = str(told.attrs.get(MODEL, "unknown")), told.sizes["time"]
-    if theirs != model.sha256:
-        raise DataError(
-            f"{path} is of another model (SHA-256 {theirs[:12]}, this one has {model.sha256[:12]}); name another "
-            "folder, or remove the forecasts that are there"
-        )
-    if count != num_leads:
-        raise DataError(
-            f"{path} has {count} leads, {num_leads} are asked for; name another folder, or remove the forecasts that "
-            "are there"
-        )

@@ -12,6 +12,7 @@ from physicnet.data import recent
 from physicnet.data.recent import Between, judged, read_stretch
 from physicnet.evaluation.verify import compare
 from physicnet.fields import DataError
+from physicnet.forecasting.shelf import is_store
 from physicnet.verification.filed import Filed
 from physicnet.verification.reference import Reference
 from physicnet.verification.scores import on_the_beat
@@ -32,7 +33,7 @@ def verify(forecasts: Path, observations: Path, results: Path, params: Params, r
     observations hold as a whole, frames before and after. All of it is read at once.
 
     Args:
-        forecasts: a folder of forecasts of one model, one of folders of several models, or a file.
+        forecasts: a folder of forecasts of one model, a Zarr store, a folder of such folders and stores, or a file.
         observations: a file, or a folder of which those files count that `ingest.pattern` matches.
         results: written, and beside it a file of that name with the ending .json, the means over leads.
         params: of the project.
@@ -95,21 +96,30 @@ def refuse_to_replace(results: Path) -> None:
 
 
 def found(path: Path) -> list[Filed]:
-    """Return the forecasts below a path: of each folder with files in it those of one model, called as the folder.
+    """Return the forecasts below a path, by model: of a folder with files in it, called as it is, or of a Zarr store.
 
     Raises:
-        DataError: if there are none.
+        DataError: if there are none, or two models would be called alike.
     """
-    if path.is_file():
+    if path.is_file() or is_store(path):
         return [Filed.of(path.stem, [path])]
-    folders = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
-    models = [Filed.of(each.resolve().name, sorted(each.glob("*.nc"))) for each in folders if any(each.glob("*.nc"))]
+    below = [path, *sorted(each for each in path.iterdir() if each.is_dir())]
+    paths = [
+        (each.stem, [each]) if is_store(each) else (each.resolve().name, sorted(each.glob("*.nc"))) for each in below
+    ]
+    models = [Filed.of(name, those) for name, those in paths if those]
     if not models:
-        raise DataError(f"{path} holds no forecast: no file *.nc, nor a folder with such files; name another")
+        raise DataError(
+            f"{path} holds no forecast: no file *.nc, no store *.zarr, nor a folder with such files; name another"
+        )
+    names = [model.name for model in models]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise DataError(f"{path}: two models would be called {', '.join(sorted(twice))}; rename a folder or a store")
     return models
 
 
 def _refuse_names_of_baselines(models: Sequence[Filed], reference: Reference) -> None:
     for model in models:
         if model.name in {baseline.name for baseline in reference.baselines}:
-            raise DataError(f"the folder of forecasts {model.name} is called as a baseline is; rename it")
+            raise DataError(f"the folder or store of forecasts {model.name} is called as a baseline is; rename it")

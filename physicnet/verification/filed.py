@@ -1,6 +1,7 @@
 """Forecasts in files as a forecaster: what it says of a time was written down then.
 
-The files are those of `physicnet forecast`, or anybody's of the same layout (docs/data-formats.md).
+The files are those of `physicnet forecast`, or anybody's of the same layout, and Zarr stores of many forecasts as
+`physicnet hindcast` writes them (docs/data-formats.md).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from jaxtyping import Float32
 from physicnet.clock import canonical, format_time
 from physicnet.data.units import understood
 from physicnet.fields import DataError, Field
-from physicnet.forecasting import cf
+from physicnet.forecasting import cf, shelf
 from physicnet.forecasting.described import MODEL
 
 LEARNED = "physicnet_data_end"  # attribute of a file: until when its model learned
@@ -23,7 +24,10 @@ NEAR = 0.01  # of a cell: coordinates that differ by less are the same
 
 
 class Entry(NamedTuple):
-    """A file, the number of its leads, the SHA-256 of its model and until when that learned, empty if not told."""
+    """A file or store, and of a forecast in it: number of leads, SHA-256 of the model, until when that learned.
+
+    The last two are empty if not told.
+    """
 
     path: Path
     num_leads: int
@@ -40,23 +44,22 @@ class Filed:
 
     @classmethod
     def of(cls, name: str, paths: Iterable[Path]) -> "Filed":
-        """Look through files.
+        """Look through files and stores.
 
         Raises:
-            DataError: if one is no forecast, or two start from the same time.
+            DataError: if one holds no forecast, or two start from the same time.
         """
         files: dict[np.datetime64, Entry] = {}
         for path in paths:
-            with cf.opened(path) as told:
+            for told in shelf.each(path):
                 origin = cf.origin(told)
+                if origin in files:
+                    raise DataError(
+                        f"{files[origin].path} and {path} are both forecasts from {format_time(origin)}; keep those of "
+                        "one model in a folder of their own"
+                    )
                 num_leads = int((canonical(told["time"].values) > origin).sum())
-                entry = Entry(path, num_leads, str(told.attrs.get(MODEL, "")), str(told.attrs.get(LEARNED, "")))
-            if origin in files:
-                raise DataError(
-                    f"{files[origin].path} and {path} are both forecasts from {format_time(origin)}; keep those of one "
-                    "model in a folder of their own"
-                )
-            files[origin] = entry
+                files[origin] = Entry(path, num_leads, str(told.attrs.get(MODEL, "")), str(told.attrs.get(LEARNED, "")))
         return cls(name, files)
 
     @property
@@ -74,7 +77,7 @@ class Filed:
         if origin not in self.files:
             raise DataError(f"there is no forecast of {self.name} from {format_time(origin)}; verify from other times")
         path = self.files[origin].path
-        forecast = cf.read(path)
+        forecast = shelf.read(path, origin)
         forecast = _on_the_grid_of(path, _at(path, forecast, past.times_after(num_leads)), past)
         frames = [_values(path, forecast, name, past.units[name]) for name in past.variables]
         return np.stack(frames, axis=1).astype(np.float32, copy=False)

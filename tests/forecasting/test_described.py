@@ -125,7 +125,9 @@ def test_each_channel_has_its_variables(two: Model) -> None:
     assert float(forecast["also_sharp"].max()) == pytest.approx(2 * float(forecast["rate_sharp"].max()))
 
 
-@pytest.mark.parametrize("names", [("rate", "gate"), ("rate", "rate_sharp"), ("beyond_trained_leads", "rate")])
+@pytest.mark.parametrize(
+    "names", [("rate", "gate"), ("rate", "rate_sharp"), ("beyond_trained_leads", "rate"), ("rate", "made")]
+)
 def test_no_channel_is_called_as_a_part_of_a_forecast(tmp_path: Path, names: tuple[str, str]) -> None:
     model = samples.model(two_channels(tmp_path / "model.safetensors", *names))
     rate = samples.record().dataset["rate"]

@@ -18,16 +18,6 @@ from physicnet.forecasting.loading import Model
 NAMES = [f"2020-01-01T00{minute:02}00Z.nc" for minute in range(10, 60, 5)]
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """Twelve frames from 00:00 to 00:55, three to a file."""
-    folder, record = tmp_path / "archive", samples.record(12)
-    folder.mkdir()
-    for start in range(0, 12, 3):
-        samples.write(folder / f"{start:02}.nc", record.isel(start, start + 3))
-    return folder
-
-
 def made(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.nc"))
 
@@ -143,7 +133,7 @@ def test_forecasts_of_another_model_or_length_are_not_gone_on_beside(
     model: Model, archive: Path, tmp_path: Path
 ) -> None:
     hindcast(model, [archive], tmp_path / "out", end=samples.at(10))
-    with pytest.raises(DataError, match=r"001000Z.nc has 2 leads, 4 are asked for; name another folder, or remove"):
+    with pytest.raises(DataError, match=r"001000Z.nc has 2 leads, 4 are asked for; name another output, or remove"):
         hindcast(model, [archive], tmp_path / "out", lead="20min")
     other = samples.model(
         samples.save(tmp_path / "other.safetensors", samples.record(), span=samples.SPAN | {"end": "2019-03-01"})

@@ -8,6 +8,7 @@ import xarray as xr
 import yaml
 from safetensors.numpy import save_file
 
+from physicnet.clock import format_time
 from physicnet.config import ClipConfig, EvaluateConfig
 from physicnet.data.synthetic import Uniform, advected_field, write_netcdf
 from physicnet.evaluation.baselines import Persistence
@@ -41,7 +42,9 @@ def told(field: Field, origin: int, *, too_much: float = 0.0, leads: int = 3, le
     dataset = dataset.map(lambda array: array + too_much, keep_attrs=True)
     words = {"standard_name": "forecast_reference_time"}
     dataset = dataset.assign_coords(forecast_reference_time=((), field.times[origin], words))
-    return dataset.assign_attrs(physicnet_model_sha256=MODEL, physicnet_data_end=learned_until)
+    used = ", ".join(map(format_time, field.times[max(0, origin + 1 - CLIP.frames_in) : origin + 1]))
+    told = {"physicnet_model_sha256": MODEL, "physicnet_data_end": learned_until, "physicnet_observations": used}
+    return dataset.assign_attrs(told)
 
 
 def file(

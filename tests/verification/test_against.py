@@ -1,8 +1,10 @@
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from forecasting.storing import put
 from typer.testing import CliRunner
 from verification.filings import file, make_project, record
 
@@ -10,7 +12,8 @@ from physicnet import cli
 from physicnet.config import Params, load_params
 from physicnet.data.synthetic import write_netcdf
 from physicnet.fields import DataError
-from physicnet.verification.against import Verified, verify
+from physicnet.forecasting import cf
+from physicnet.verification.against import Verified, found, verify
 
 FIELD = record()
 
@@ -45,6 +48,35 @@ def test_models_are_scored_beside_each_other_and_the_baselines_on_the_forecasts_
     assert means["forecasts"]["rate"]["rmse"] == pytest.approx(0.5, rel=1e-4)
 
 
+def store(folder: Path, path: Path) -> Path:
+    """Put the forecasts of a folder into a store."""
+    put(path, [cf.read(each) for each in sorted(folder.glob("*.nc"))])
+    return path
+
+
+def test_a_store_is_scored_as_a_folder_is(project: Path) -> None:
+    folder = project / "forecasts" / "theirs"
+    for origin in (8, 9, 16):
+        file(folder, FIELD, origin, too_much=0.1 * origin, learned_until="2020-01-01T00:40:00")
+    tables = []
+    for path in (folder, store(folder, project / "theirs.zarr")):
+        assert run(project, str(path)) == (3, 3, 1)
+        tables.append({name: (project / "results" / name).read_bytes() for name in ("scores.csv", "origins.csv")})
+        shutil.rmtree(project / "results")
+    assert tables[0] == tables[1]
+
+
+def test_folders_and_stores_stand_side_by_side(project: Path) -> None:
+    file(project / "forecasts" / "theirs", FIELD, 8)
+    for name in ("ours", "others"):
+        store(project / "forecasts" / "theirs", project / "forecasts" / f"{name}.zarr")
+    (project / "forecasts" / ".ours.zarr.observations").mkdir()
+    assert [model.name for model in found(project / "forecasts")] == ["others", "ours", "theirs"]
+    (project / "forecasts" / "others.zarr").rename(project / "forecasts" / "theirs.zarr")
+    with pytest.raises(DataError, match="forecasts: two models would be called theirs; rename a folder or a store"):
+        found(project / "forecasts")
+
+
 def test_forecasts_that_are_not_observed_to_their_end_wait(project: Path) -> None:
     for origin in (8, 16):
         file(project / "forecasts", FIELD, origin)
@@ -63,7 +95,7 @@ def test_the_command_prints_the_table(project: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_cannot_be_scored_is_refused(project: Path) -> None:
-    with pytest.raises(DataError, match=r"forecasts holds no forecast: no file \*.nc, nor a folder with such files"):
+    with pytest.raises(DataError, match=r"forecasts holds no forecast: no file \*.nc, no store \*.zarr, nor a folder"):
         run(project)
     file(project / "forecasts", FIELD, 16)
     write_netcdf(FIELD.isel(0, 14), project / "observed" / "record.nc")
@@ -98,7 +130,7 @@ def test_a_record_that_changed_since_it_was_split_is_refused(project: Path) -> N
 def test_a_model_is_not_called_as_a_baseline(project: Path) -> None:
     (project / "forecasts" / "theirs").rename(project / "persistence")
     file(project / "persistence", FIELD, 8)
-    with pytest.raises(DataError, match="the folder of forecasts persistence is called as a baseline is"):
+    with pytest.raises(DataError, match="the folder or store of forecasts persistence is called as a baseline is"):
         run(project, "persistence")
 
 
