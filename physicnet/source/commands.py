@@ -55,6 +55,24 @@ def reaction_diffusion(
     _tell(output, write_simulation(output, simulation, sequences, frames, seed=seed, per_file=per_file))
 
 
+@app.command()
+def shallow_water(
+    output: Into,
+    sequences: Sequences = 100,
+    frames: Frames = 100,
+    cells: Cells = 128,
+    seed: Seed = 0,
+    per_file: PerFile = 10,
+) -> None:
+    """Simulate vortices and gravity waves of a rotating layer of water, hour by hour."""
+    from physicnet.source.shallow_water import ShallowWater
+    from physicnet.source.simulation import write_simulation
+
+    _begin()
+    written = write_simulation(output, ShallowWater(cells), sequences, frames, seed=seed, per_file=per_file)
+    _tell(output, written)
+
+
 def _begin() -> None:
     """End when told to, without leaving half a file."""
     from physicnet.process import end_cleanly_on_sigterm

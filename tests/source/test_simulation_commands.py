@@ -42,3 +42,11 @@ def test_a_regime_is_refused_where_there_are_none(tmp_path: Path) -> None:
     done = run("reaction-diffusion", "-o", str(tmp_path), "--system", "lambda-omega", "--regime", "maze")
     assert done.startswith("2 ")
     assert "lambda-omega has no regimes" in done
+
+
+def test_shallow_water_is_written(tmp_path: Path) -> None:
+    assert run("shallow-water", "-o", str(tmp_path), *FEW) == f"0 {tmp_path}: 2 files made, 0 were there\n"
+    with xr.open_mfdataset(str(tmp_path / "*.nc")) as dataset:
+        assert dataset["height"].shape == (2, 2, 32, 32)
+        assert dataset["height"].units == "m"
+        assert dataset["x"].standard_name == "projection_x_coordinate"
