@@ -73,6 +73,23 @@ def shallow_water(
     _tell(output, written)
 
 
+@app.command()
+def smoke(
+    output: Into,
+    sequences: Sequences = 100,
+    frames: Frames = 100,
+    cells: Cells = 128,
+    seed: Seed = 0,
+    per_file: PerFile = 10,
+) -> None:
+    """Simulate smoke of fires that rises around obstacles in a closed room."""
+    from physicnet.source.simulation import write_simulation
+    from physicnet.source.smoke import Smoke
+
+    _begin()
+    _tell(output, write_simulation(output, Smoke(cells), sequences, frames, seed=seed, per_file=per_file))
+
+
 def _begin() -> None:
     """End when told to, without leaving half a file."""
     from physicnet.process import end_cleanly_on_sigterm

@@ -89,7 +89,7 @@ def _sequence(
         if not all(np.isfinite(values).all() for values in frame.values()):
             raise DataError(
                 f"sequence {number} of {simulation.name} with seed {seed} has no finite values in frame {len(frames)}: "
-                "its time step is too long for it; take more cells, which shortens it, or another seed"
+                "its beginning is too violent for the time step; take another seed"
             )
         frames.append({name: values.astype(np.float32) for name, values in frame.items()})
     return {name: np.stack([frame[name] for frame in frames]) for name in simulation.variables}

@@ -50,3 +50,11 @@ def test_shallow_water_is_written(tmp_path: Path) -> None:
         assert dataset["height"].shape == (2, 2, 32, 32)
         assert dataset["height"].units == "m"
         assert dataset["x"].standard_name == "projection_x_coordinate"
+
+
+def test_smoke_is_written(tmp_path: Path) -> None:
+    done = run("smoke", "-o", str(tmp_path), *FEW, "--sequences", "1")
+    assert done == f"0 {tmp_path}: 1 files made, 0 were there\n"
+    with xr.open_dataset(tmp_path / "smoke_000000-000000.nc") as dataset:
+        assert dataset["smoke"].shape == (1, 2, 32, 32)
+        assert dataset["smoke"].max() > 0.1
