@@ -137,11 +137,17 @@ def _draw_time(
     seen = frames_seen(clips[clips["split"] == "train"], num_frames)
     bars = np.add.reduceat(seen, lefts) / np.diff([*lefts, num_frames])
     axes.bar(lefts, bars, width=apart, align="edge", color=SEEN, alpha=0.75, lw=0)
-    axes.set(xlim=(0, num_frames), ylabel="training views of it", xlabel="frame, and its time")
+    axes.set(
+        xlim=(0, num_frames),
+        ylabel="training views of it",
+        xlabel=f"frame, and its {'time' if field.sequences is None else 'sequence'}",
+    )
     axes.yaxis.label.set_color(SEEN)
     for part, name in NAMES.items():
         number = int((clips["split"] == part).sum())
         _mark_part(axes, splits[part], f"{name}: {number} {'views' if part == 'train' else 'clips'}")
+        if field.sequences is None:
+            _mark_gaps(axes, splits[part])
     for before, after in pairwise(splits[part] for part in NAMES):
         axes.axvspan(before[-1][1], after[0][0], facecolor="none", edgecolor=MISSING, hatch="////", lw=0, zorder=0)
     line = axes.twinx()
@@ -149,21 +155,26 @@ def _draw_time(
     line.set(ylabel="its mean change (std)", ylim=(0, 1.1 * np.nanmax(change) or 1.0))
     line.spines["right"].set_visible(True)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.xaxis.set_major_formatter(lambda frame, _: _label(int(frame), field.times))
+    axes.xaxis.set_major_formatter(lambda frame, _: _label(int(frame), field))
 
 
 def _mark_part(axes: Axes, segments: Segments, text: str) -> None:
-    """Shade a part, name it above the axes, and dash every gap in time within it."""
+    """Shade a part and name it above the axes."""
     first, last = segments[0][0], segments[-1][1]
     axes.axvspan(first, last, color=MISSING, alpha=0.3, lw=0, zorder=0)
     axes.annotate(text, ((first + last) / 2, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8.5)
+
+
+def _mark_gaps(axes: Axes, segments: Segments) -> None:
     for start, _ in segments[1:]:
         axes.axvline(start, color=INK, lw=0.9, ls="--")
 
 
-def _label(frame: int, times: np.ndarray) -> str:
-    """Return the frame's number over its time; of frames beyond the store, which are the test part's, the number."""
-    if not 0 <= frame < len(times):
+def _label(frame: int, field: Field) -> str:
+    """Return the frame's number over its time, or its sequence; beyond the store, in the test part, the number."""
+    if not 0 <= frame < len(field.times):
         return f"{frame}\n"
-    day, minute = day_and_minute(times[frame])
+    if field.sequences is not None:
+        return f"{frame}\n{field.sequences[frame]}"
+    day, minute = day_and_minute(field.times[frame])
     return f"{frame}\n{day}\n{minute}" if frame == 0 else f"{frame}\n{minute}"

@@ -40,7 +40,9 @@ def draw_leads(folder: Path, case: Case, normalizer: Normalizer) -> None:
     model = next(iter(case.forecasts))
     last = case.past.frames(case.past.shape[0] - 1, case.past.shape[0])[0]
     minutes = np.arange(len(case.truth) + 1) * float(case.past.step / np.timedelta64(1, "m"))
-    times = [format_minute(time) for time in (case.past.times[-1], *case.past.times_after(len(case.truth)))]
+    times = [labels.origin(case.past)] * (1 + len(case.truth))
+    if case.past.sequences is None:
+        times[1:] = [format_minute(time) for time in case.past.times_after(len(case.truth))]
     for channel, variable in enumerate(case.past.variables):
         chart = chart_of(case.past, channel, case.truth[:, channel], normalizer)
         errors = error_chart(chart, case.truth[:, channel], last[channel])
@@ -51,7 +53,7 @@ def draw_leads(folder: Path, case: Case, normalizer: Normalizer) -> None:
         paths = [folder / "frames" / variable / name for name in file_names(minutes)]
         paths[0].parent.mkdir(parents=True)
         for lead, path in enumerate(paths):
-            title = ("+" + labels.lead(minutes[lead]), times[lead], f"{variable} ({labels.pretty(chart.units)})")
+            title = ("+" + labels.lead(minutes[lead]), times[lead], labels.in_units(variable, chart.units))
             frames = (truth[lead][box], forecast[lead][box])
             save(lead_figure(*frames, model=model, title=title, chart=chart, errors=errors), path)
         suffix = f"_{variable}" if len(case.past.variables) > 1 else ""

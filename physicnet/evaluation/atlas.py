@@ -132,7 +132,7 @@ def _name_some(axes: Axes, means: Float[np.ndarray, "m"], chart: Map) -> None:
     """Write the mean amount below at most seven of the bars."""
     places = np.unique(np.linspace(0, max(0, len(means) - 1), 7).round().astype(int))[: len(means)]
     axes.set_xticks(places, [f"{means[place]:.2g}" for place in places])
-    axes.set_xlabel(f"codes in order of the mean in their cells ({labels.pretty(chart.units)})")
+    axes.set_xlabel(labels.in_units("codes in order of the mean in their cells", chart.units))
 
 
 def growth_figure(
@@ -143,7 +143,6 @@ def growth_figure(
     On the left all codes against the mean amount in their cells, on the right those that grow and decay most.
     """
     known = table[(table["share"] >= RARE) & table["change"].notna()].sort_values("change", ignore_index=True)
-    units = labels.pretty(chart.units)
     with drawing_style():
         figure = Figure((11.0, 6.2), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
@@ -154,13 +153,14 @@ def growth_figure(
             left.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear, subs=[1, 2, 5]))
             left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         left.set(
-            xlabel=f"mean in the cells of a code ({units})", ylabel=f"change after {labels.lead(minutes)} ({units})"
+            xlabel=labels.in_units("mean in the cells of a code", chart.units),
+            ylabel=labels.in_units(f"change after {labels.lead(minutes)}", chart.units),
         )
         left.set_title("every code; larger dots are more common")
         chosen = pd.concat([known.head(EXTREMES), known.tail(EXTREMES)]).drop_duplicates("code").reset_index(drop=True)
         _draw_extremes(right, chosen, patches, chart)
         right.set_title("the codes of most decay and of most growth")
-        right.set_xlabel(f"change after {labels.lead(minutes)} ({units})")
+        right.set_xlabel(labels.in_units(f"change after {labels.lead(minutes)}", chart.units))
         figure.suptitle(
             "Which codes go with growth and decay: change of the truth along the motion, mean over the test part, "
             "95 % interval over its origins",

@@ -238,7 +238,8 @@ def spectra_figure(spectra: pd.DataFrame, *, titles: Mapping[int, str], chart: M
             axes.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_locator(NullLocator())
-        panels[0].set_ylabel(f"variance ({labels.pretty(chart.units)})²")
+        squared = f"({labels.pretty(chart.units)})²" if labels.pretty(chart.units) else ""
+        panels[0].set_ylabel(f"variance {squared}".strip())
         _floor(panels[0], spectra)
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside upper left", ncols=len(texts))

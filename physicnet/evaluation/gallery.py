@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from physicnet.clock import format_minute
 from physicnet.drawing import Grid, save
 from physicnet.evaluation import atlas, figures, labels
 from physicnet.evaluation.reliability import uncertainty_figure
@@ -30,7 +29,7 @@ def draw_gallery(
     The forecast figure shows the first forecaster and the advection, or the last baseline where there is none.
     """
     past = case.past.frames(0, case.past.shape[0])
-    now = format_minute(case.past.times[-1])
+    now = labels.origin(case.past)
     for channel, variable in enumerate(case.past.variables):
         suffix = f"_{variable}" if len(case.past.variables) > 1 else ""
         chart = chart_of(case.past, channel, case.truth[:, channel], normalizer)

@@ -4,6 +4,9 @@ import re
 
 import pandas as pd
 
+from physicnet.clock import format_minute
+from physicnet.fields import Field
+
 TITLES = {
     "physicnet": "PhysicNet",
     "physicnet_sharp": "PhysicNet, sharp",
@@ -34,20 +37,33 @@ def title(model: str) -> str:
 
 
 def pretty(units: str) -> str:
-    """Raise the exponents: `mm h-1` becomes `mm h⁻¹`."""
+    """Raise the exponents: `mm h-1` becomes `mm h⁻¹`; write nothing for a number without units."""
+    if units == "1":
+        return ""
     raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     return re.sub(r"(?<=[A-Za-z])-?\d+", lambda match: match.group().translate(raised), units)
+
+
+def in_units(text: str, units: str) -> str:
+    """Return what a quantity is called, with the units behind it if it has any."""
+    return f"{text} ({pretty(units)})" if pretty(units) else text
+
+
+def origin(past: Field) -> str:
+    """Return what people call the last of some frames by: its time, or the sequence whose times are counted alone."""
+    return format_minute(past.times[-1]) if past.sequences is None else f"sequence {past.sequences[-1]}"
 
 
 def score_title(score: str, units: str) -> str:
     """Return the name of a score's column for people, with the threshold and the units where it has them."""
     kind, _, threshold = score.partition("_")
-    units = pretty(units)
     if kind in ("csi", "fss"):
-        return f"{kind.upper()} {threshold} {units}"
+        return f"{kind.upper()} {threshold} {pretty(units)}".strip()
     if kind in ("rmse", "mae"):
-        return f"{kind.upper()} ({units})"
-    return {"bias": f"Bias ({units})", "ssim": "SSIM", "sharpness": "Sharpness", "skill": "Skill"}.get(score, score)
+        return in_units(kind.upper(), units)
+    return {"bias": in_units("Bias", units), "ssim": "SSIM", "sharpness": "Sharpness", "skill": "Skill"}.get(
+        score, score
+    )
 
 
 def lead(minutes: float) -> str:

@@ -39,7 +39,7 @@ def uncertainty_figure(scores: pd.DataFrame, ranks: pd.DataFrame, reliability: p
         histogram.set(title="rank histogram, mean over the leads (1 is flat)", xlabel="rank", xlim=(0, 1))
         histogram.set_ylim(0, max(2.0, histogram.get_ylim()[1]))
         coverage.set(title="observations within 50, 80 and 90 % intervals", xlabel=f"lead ({clock})", ylim=(0, 1))
-        error.set(title=f"CRPS ({units})", xlabel=f"lead ({clock})", ylim=(0, None))
+        error.set(title=labels.in_units("CRPS", str(scores["units"].iloc[0])), xlabel=f"lead ({clock})", ylim=(0, None))
         diagram.set(title="reliability", xlabel="probability", ylabel="frequency", xlim=(0, 1), ylim=(0, 1))
         diagram.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
         handles, texts = error.get_legend_handles_labels()
@@ -53,7 +53,7 @@ def _draw_reliability(axes: Axes, reliability: pd.DataFrame, units: str, colour:
         cells = rows.groupby("bin")["cells"].sum()
         means = weighed.groupby("bin").sum().div(cells, axis=0)
         axes.plot(means["probability"], means["frequency"], color=colour, ls=style, marker="o", ms=3)
-        axes.plot([], [], color=INK, ls=style, label=f"{threshold:g} {units}")
+        axes.plot([], [], color=INK, ls=style, label=f"{threshold:g} {units}".strip())
     handles, texts = axes.get_legend_handles_labels()
     unique = dict(zip(texts, handles, strict=True))
     if unique:

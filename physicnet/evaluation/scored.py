@@ -152,7 +152,7 @@ def _units(run: ScoredRun) -> dict[str, str]:
 
 
 def _listed(units: Mapping[str, str]) -> str:
-    return ", ".join(f"{variable} ({labels.pretty(unit)})" for variable, unit in units.items())
+    return ", ".join(labels.in_units(variable, unit) for variable, unit in units.items())
 
 
 def _lead_span(run: ScoredRun) -> str:

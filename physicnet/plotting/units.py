@@ -72,4 +72,4 @@ class Shown:
 
 def written(units: str) -> str:
     """Write units as people do: `mm h⁻¹`, `°C`; nothing for a number without units."""
-    return {"degC": "°C", "celsius": "°C", "1": ""}.get(units, labels.pretty(units))
+    return {"degC": "°C", "celsius": "°C"}.get(units, labels.pretty(units))

@@ -80,6 +80,14 @@ def test_the_figure_marks_parts_and_what_lies_between_them() -> None:
     assert dashed == [4]  # the gap in time within the training part
 
 
+def test_the_figure_names_sequences_and_marks_no_gap_between_them() -> None:
+    apart = Field(field().dataset.assign_coords(sequence=("time", np.repeat([3, 5], [4, 11]))))
+    axes = sampling_figure(apart, SPLITS, clips()).subfigs[1].axes[0]
+    assert not [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert axes.get_xlabel() == "frame, and its sequence"
+    assert axes.xaxis.get_major_formatter()(4.0) == "4\n5"
+
+
 def test_frames_of_a_long_record_share_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "MOST_BARS", 10)
     seen = frames_seen(clips().query("split == 'train' and level == 'global'"), 19)

@@ -12,7 +12,11 @@ def tables(thresholds: list[float]) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
     scores = pd.DataFrame(
         [
             {"model": model, **LEAD, "lead": lead, "lead_minutes": 5 * lead, "crps": 0.1 * lead}
-            | {f"coverage_{interval}": interval / 100 + shift for interval in (50, 80, 90)}
+            | {
+                f"coverage_{interval}{end}": interval / 100 + shift + margin
+                for interval in (50, 80, 90)
+                for end, margin in {"": 0, "_low": -0.03, "_high": 0.02}.items()
+            }
             for model, shift in zip(models, (0.0, 0.08), strict=True)
             for lead in (1, 2)
         ]
