@@ -3,7 +3,13 @@
 Heavy packages are imported inside the commands, as in `physicnet.cli`.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from physicnet.source.sequences import Written
 
 app = typer.Typer(
     help="Write observations for data/raw: simulations, benchmarks, tables, folders of pictures.",
@@ -11,3 +17,51 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+Into = Annotated[Path, typer.Option("--output", "-o", help="folder of NetCDF, such as data/raw; written")]
+PerFile = Annotated[int, typer.Option(min=1, help="sequences of a file, which are in memory at once")]
+Seed = Annotated[int, typer.Option(min=0, help="of all that is drawn")]
+
+
+# Benchmarks and other people's data.
+
+
+@app.command()
+def moving_mnist(
+    mnist: Annotated[Path, typer.Option(exists=True, file_okay=False, help="folder of the files of MNIST; read")],
+    output: Into,
+    train: Annotated[int, typer.Option(min=0, help="sequences to train on")] = 10_000,
+    validation: Annotated[int, typer.Option(min=0, help="sequences to choose the model by")] = 1_000,
+    test: Annotated[int, typer.Option(min=0, help="sequences to test on")] = 10_000,
+    published: Annotated[
+        Path | None, typer.Option(exists=True, help="mnist_test_seq.npy of the authors, to test on instead; read")
+    ] = None,
+    digits: Annotated[int, typer.Option(min=1, help="that move in a sequence")] = 2,
+    seed: Seed = 0,
+    per_file: PerFile = 1_000,
+) -> None:
+    """Handwritten digits that bounce inside a square (Srivastava et al., 2015): 20 frames of 64 x 64 cells.
+
+    Training and validation sequences are of training digits, none of which are in both; test sequences of test digits.
+    """
+    from physicnet.source import moving_mnist as source
+
+    _begin()
+    parts = {"train": train, "validation": validation, "test": test}
+    if not (sum(parts.values()) or published):
+        raise typer.BadParameter("no sequence is asked for", param_hint="--train")
+    written = source.write(
+        output, mnist, parts=parts, published=published, num_digits=digits, seed=seed, per_file=per_file
+    )
+    _tell(output, written)
+
+
+def _begin() -> None:
+    """End when told to, without leaving half a file."""
+    from physicnet.process import end_cleanly_on_sigterm
+
+    end_cleanly_on_sigterm()
+
+
+def _tell(output: Path, written: "Written") -> None:
+    typer.echo(f"{output}: {written.made} files made, {written.known} were there")

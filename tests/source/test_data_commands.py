@@ -1,0 +1,53 @@
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from physicnet.cli import app
+from physicnet.source.sequences import Written
+
+
+@pytest.fixture(autouse=True)
+def _handler_of_sigterm() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+class Called:
+    """Stands for the function that writes, and keeps what it was told."""
+
+    def __call__(self, *paths: Path, **options: Any) -> Written:
+        """Write nothing."""
+        self.paths, self.options = paths, options
+        return Written(made=2, known=1)
+
+
+@pytest.fixture
+def called(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Called:
+    """The writing function that the test names, replaced."""
+    written = Called()
+    monkeypatch.setattr(request.param, written)
+    return written
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, ["source", *words], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("called", ["physicnet.source.moving_mnist.write"], indirect=True)
+def test_moving_mnist_has_the_published_protocol_by_default(tmp_path: Path, called: Called) -> None:
+    assert "raw: 2 files made, 1 were there" in run("moving-mnist", "--mnist", str(tmp_path), "-o", "raw").output
+    assert called.paths == (Path("raw"), tmp_path)
+    assert called.options["parts"] == {"train": 10_000, "validation": 1_000, "test": 10_000}
+    assert called.options["num_digits"] == 2
+
+
+def test_moving_mnist_of_no_sequence_is_refused(tmp_path: Path) -> None:
+    none = [word for part in ("--train", "--validation", "--test") for word in (part, "0")]
+    found = run("moving-mnist", "--mnist", str(tmp_path), "-o", "raw", *none)
+    assert found.exit_code == 2
+    assert "no sequence is asked for" in found.output
