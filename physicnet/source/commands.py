@@ -56,6 +56,44 @@ def moving_mnist(
     _tell(output, written)
 
 
+@app.command()
+def fire_frames(
+    pictures: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder of the clips")],
+    output: Into,
+    pattern: Annotated[
+        str, typer.Option(help="of the pictures' paths there, such as clip_{clip}/frame_{frame}.*")
+    ] = "{clip}/{frame}.*",
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="of each clip, the first; by default all, equally many of each")
+    ] = None,
+    step: Annotated[float, typer.Option(min=1e-6, help="seconds from frame to frame")] = 1 / 24,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(min=1, help="rows and columns to reduce them to, by area means")
+    ] = None,
+    colour: Annotated[bool, typer.Option("--colour", help="variables red, green, blue, in place of luminance")] = False,
+    split: Annotated[
+        Path | None, typer.Option(exists=True, help="JSON of lists train, val, test of clips; by default no parts")
+    ] = None,
+    per_file: PerFile = 50,
+) -> None:
+    """Clips of pictures, PNG or JPEG, such as those of a fire by Chen et al. (2022): folders of numbered frames."""
+    from physicnet.source import fire_frames as source
+
+    _begin()
+    written = source.write(
+        output,
+        pictures,
+        pattern=pattern,
+        num_frames=frames,
+        step=step,
+        size=size,
+        in_colour=colour,
+        split=split,
+        per_file=per_file,
+    )
+    _tell(output, written)
+
+
 def _begin() -> None:
     """End when told to, without leaving half a file."""
     from physicnet.process import end_cleanly_on_sigterm

@@ -51,3 +51,12 @@ def test_moving_mnist_of_no_sequence_is_refused(tmp_path: Path) -> None:
     found = run("moving-mnist", "--mnist", str(tmp_path), "-o", "raw", *none)
     assert found.exit_code == 2
     assert "no sequence is asked for" in found.output
+
+
+@pytest.mark.parametrize("called", ["physicnet.source.fire_frames.write"], indirect=True)
+def test_fire_frames_has_the_published_layout_by_default(tmp_path: Path, called: Called) -> None:
+    run("fire-frames", str(tmp_path), "-o", "raw", "--size", "64", "48", "--colour")
+    assert called.paths == (Path("raw"), tmp_path)
+    assert called.options["pattern"] == "{clip}/{frame}.*"
+    assert called.options["size"] == (64, 48)
+    assert called.options["in_colour"]
