@@ -3,6 +3,8 @@
 Heavy packages are imported inside the commands, as in `physicnet.cli`.
 """
 
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +91,54 @@ def fire_frames(
         size=size,
         in_colour=colour,
         split=split,
+        per_file=per_file,
+    )
+    _tell(output, written)
+
+
+class SevirImage(StrEnum):
+    """Types of images; `vil-liquid` is `vil` in kg m-2."""
+
+    vil = "vil"
+    vil_liquid = "vil-liquid"
+    ir069 = "ir069"
+    ir107 = "ir107"
+    vis = "vis"
+
+
+@app.command()
+def sevir(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="that holds CATALOG.csv and data/")],
+    output: Into,
+    image: Annotated[SevirImage, typer.Option(help="type of the images; vil is as stored, vil-liquid in kg m-2")] = (
+        SevirImage.vil
+    ),
+    every: Annotated[int, typer.Option(min=1, help="2: one image in 10 minutes, not in 5")] = 1,
+    coarsen: Annotated[int, typer.Option(min=1, help="3: means of 3 x 3 cells")] = 1,
+    validate_after: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="when training ends")] = (
+        datetime(2019, 1, 1)
+    ),
+    test_after: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="when validation ends")] = (
+        datetime(2019, 6, 1)
+    ),
+    complete: Annotated[bool, typer.Option("--complete", help="only events without a missing value")] = False,
+    there: Annotated[bool, typer.Option("--there", help="only events of files that are there")] = False,
+    per_file: PerFile = 10,
+) -> None:
+    """Storms over the United States, radar or satellite images of four hours each (SEVIR, Veillette et al., 2020)."""
+    from physicnet.source import sevir as source
+    from physicnet.source.sevir_catalogue import Dates
+
+    _begin()
+    written = source.write(
+        output,
+        folder,
+        image=image.value,
+        every=every,
+        cells=coarsen,
+        dates=Dates(validate_after, test_after),
+        complete=complete,
+        there=there,
         per_file=per_file,
     )
     _tell(output, written)

@@ -1,5 +1,6 @@
 import signal
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from physicnet.cli import app
+from physicnet.source.commands import SevirImage
 from physicnet.source.sequences import Written
+from physicnet.source.sevir import IMAGES
+from physicnet.source.sevir_catalogue import Dates
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +64,15 @@ def test_fire_frames_has_the_published_layout_by_default(tmp_path: Path, called:
     assert called.options["pattern"] == "{clip}/{frame}.*"
     assert called.options["size"] == (64, 48)
     assert called.options["in_colour"]
+
+
+@pytest.mark.parametrize("called", ["physicnet.source.sevir.write"], indirect=True)
+def test_sevir_has_the_dates_of_its_users_by_default(tmp_path: Path, called: Called) -> None:
+    run("sevir", str(tmp_path), "-o", "raw", "--image", "vil-liquid", "--every", "2", "--coarsen", "3")
+    assert called.paths == (Path("raw"), tmp_path)
+    assert called.options["dates"] == Dates(datetime(2019, 1, 1), datetime(2019, 6, 1))
+    assert [called.options[name] for name in ("image", "every", "cells")] == ["vil-liquid", 2, 3]
+
+
+def test_each_type_of_image_can_be_asked_for() -> None:
+    assert {image.value for image in SevirImage} == set(IMAGES)
