@@ -144,6 +144,100 @@ def sevir(
     _tell(output, written)
 
 
+class Places(StrEnum):
+    """How a table tells places: columns latitude and longitude, y and x, or row and column."""
+
+    degrees = "degrees"
+    metres = "metres"
+    cells = "cells"
+
+
+Counted = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV or .parquet of time, place and count")]
+Series = Annotated[Path, typer.Option("--output", "-o", help="NetCDF, such as data/raw/cases.nc; written")]
+PlacesOf = Annotated[Places, typer.Option("--places", help="columns latitude, longitude; or y, x; or row, column")]
+Spacing = Annotated[float, typer.Option(min=0, help="side of a cell: degrees, metres or rows")]
+Step = Annotated[str, typer.Option(help="from frame to frame, counted from midnight: 30min, 1h, 1D, 7D")]
+Named = Annotated[
+    list[str] | None, typer.Option("--column", help="time=DATE: what a column is called there; may be repeated")
+]
+BoxOf = Annotated[
+    tuple[float, float, float, float] | None, typer.Option(help="south, west, north, east; by default all places")
+]
+Numbered = Annotated[
+    int | None, typer.Option(min=1, help="columns of the grid, if one column `cell` numbers its cells")
+]
+Name = Annotated[str, typer.Option(help="of the variable")]
+
+
+@app.command()
+def traffic_grid(
+    table: Counted,
+    output: Series,
+    spacing: Spacing,
+    step: Step = "30min",
+    places: PlacesOf = Places.degrees,
+    column: Named = None,
+    box: BoxOf = None,
+    width: Numbered = None,
+    name: Name = "vehicles",
+    events: Annotated[bool, typer.Option("--events", help="a row is one vehicle: there is no column count")] = False,
+) -> None:
+    """A table of vehicles, trips or people as a gridded series. What is not told of at a time is none.
+
+    Rows of a cell and step are added up; cells that are never told of are missing, and times of which nothing is told.
+    """
+    from physicnet.source import grid
+
+    _begin()
+    gridding = grid.Gridding.of(places.value, spacing, step, box, absent_is_zero=True)
+    grid.convert(table, output, gridding, _names(column), width=width, is_events=events, name=name)
+
+
+@app.command()
+def epidemic_grid(
+    table: Counted,
+    output: Series,
+    spacing: Spacing = 1.0,
+    step: Step = "7D",
+    places: PlacesOf = Places.cells,
+    column: Named = None,
+    box: BoxOf = None,
+    width: Numbered = None,
+    name: Name = "cases",
+) -> None:
+    """A table of reported cases as a gridded series. What is not reported at a time is missing.
+
+    Rows of a cell and step are added up; cells that never report are missing, and times at which none does.
+    """
+    from physicnet.source import grid
+
+    _begin()
+    gridding = grid.Gridding.of(places.value, spacing, step, box, absent_is_zero=False)
+    grid.convert(table, output, gridding, _names(column), width=width, is_events=False, name=name)
+
+
+@app.command()
+def epidemic_table(
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV for epidemic-grid; written")],
+    side: Annotated[int, typer.Option(min=1, help="cells across the island")] = 24,
+    years: Annotated[float, typer.Option(min=0.02, help="of weekly reports")] = 6.0,
+    seed: Seed = 0,
+) -> None:
+    """A table of cases that is simulated: a disease like measles that spreads over an island (Lloyd and May, 1996)."""
+    from physicnet.source import seir
+
+    _begin()
+    seir.write(output, seir.Epidemic(side, years, seed=seed))
+
+
+def _names(told: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in told or []]
+    wrong = [name + sign for name, sign, column in pairs if not (name and column)]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]} is not of the form time=DATE", param_hint="--column")
+    return {name: column for name, _, column in pairs}
+
+
 def _begin() -> None:
     """End when told to, without leaving half a file."""
     from physicnet.process import end_cleanly_on_sigterm

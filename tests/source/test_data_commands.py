@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
 from typer.testing import CliRunner, Result
 
 from physicnet.cli import app
@@ -76,3 +77,25 @@ def test_sevir_has_the_dates_of_its_users_by_default(tmp_path: Path, called: Cal
 
 def test_each_type_of_image_can_be_asked_for() -> None:
     assert {image.value for image in SevirImage} == set(IMAGES)
+
+
+def test_a_simulated_table_becomes_a_series(tmp_path: Path) -> None:
+    table, series = tmp_path / "cases.csv", tmp_path / "cases.nc"
+    assert run("epidemic-table", "-o", str(table), "--side", "4", "--years", "0.1").exit_code == 0
+    assert run("epidemic-grid", str(table), "-o", str(series)).exit_code == 0
+    assert dict(xr.load_dataset(series)["cases"].sizes) == {"time": 5, "y": 4, "x": 4}
+
+
+def test_vehicles_are_counted_where_and_when_they_were_seen(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("at,lat,lon\n2020-06-01T08:05,52.04,4.31\n2020-06-01T08:20,52.04,4.33\n")
+    named = [word for pair in ("time=at", "latitude=lat", "longitude=lon") for word in ("--column", pair)]
+    words = ("--spacing", "0.1", "--step", "15min", "--events", *named, "-o", str(tmp_path / "t.nc"))
+    assert run("traffic-grid", str(tmp_path / "t.csv"), *words).exit_code == 0
+    assert xr.load_dataset(tmp_path / "t.nc")["vehicles"].values.tolist() == [[[1.0]], [[1.0]]]
+
+
+def test_a_column_is_named_with_a_sign(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").touch()
+    found = run("epidemic-grid", str(tmp_path / "t.csv"), "-o", "c.nc", "--column", "time")
+    assert found.exit_code == 2
+    assert "time is not of the form time=DATE" in found.output
