@@ -4,9 +4,8 @@ Heavy packages are imported inside the commands, as in `physicnet.cli`.
 """
 
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -96,29 +95,22 @@ def fire_frames(
     _tell(output, written)
 
 
-class SevirImage(StrEnum):
-    """Types of images; `vil-liquid` is `vil` in kg m-2."""
-
-    vil = "vil"
-    vil_liquid = "vil-liquid"
-    ir069 = "ir069"
-    ir107 = "ir107"
-    vis = "vis"
+SevirImage = Literal["vil", "vil-liquid", "ir069", "ir107", "vis"]
 
 
 @app.command()
 def sevir(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="that holds CATALOG.csv and data/")],
     output: Into,
-    image: Annotated[SevirImage, typer.Option(help="type of the images; vil is as stored, vil-liquid in kg m-2")] = (
-        SevirImage.vil
-    ),
+    image: Annotated[
+        SevirImage, typer.Option(help="type of the images; vil is as stored, vil-liquid in kg m-2")
+    ] = "vil",
     every: Annotated[int, typer.Option(min=1, help="2: one image in 10 minutes, not in 5")] = 1,
     coarsen: Annotated[int, typer.Option(min=1, help="3: means of 3 x 3 cells")] = 1,
-    validate_after: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="when training ends")] = (
-        datetime(2019, 1, 1)
-    ),
-    test_after: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="when validation ends")] = (
+    validate_after: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="events after this date choose the model")
+    ] = (datetime(2019, 1, 1)),
+    test_after: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="events after this date test it")] = (
         datetime(2019, 6, 1)
     ),
     complete: Annotated[bool, typer.Option("--complete", help="only events without a missing value")] = False,
@@ -133,7 +125,7 @@ def sevir(
     written = source.write(
         output,
         folder,
-        image=image.value,
+        image=image,
         every=every,
         cells=coarsen,
         dates=Dates(validate_after, test_after),
@@ -144,14 +136,7 @@ def sevir(
     _tell(output, written)
 
 
-class Places(StrEnum):
-    """How a table tells places: columns latitude and longitude, y and x, or row and column."""
-
-    degrees = "degrees"
-    metres = "metres"
-    cells = "cells"
-
-
+Places = Literal["degrees", "metres", "cells"]
 Counted = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV or .parquet of time, place and count")]
 Series = Annotated[Path, typer.Option("--output", "-o", help="NetCDF, such as data/raw/cases.nc; written")]
 PlacesOf = Annotated[Places, typer.Option("--places", help="columns latitude, longitude; or y, x; or row, column")]
@@ -175,7 +160,7 @@ def traffic_grid(
     output: Series,
     spacing: Spacing,
     step: Step = "30min",
-    places: PlacesOf = Places.degrees,
+    places: PlacesOf = "degrees",
     column: Named = None,
     box: BoxOf = None,
     width: Numbered = None,
@@ -189,8 +174,10 @@ def traffic_grid(
     from physicnet.source import grid
 
     _begin()
-    gridding = grid.Gridding.of(places.value, spacing, step, box, absent_is_zero=True)
-    grid.convert(table, output, gridding, _names(column), width=width, is_events=events, name=name)
+    gridding = grid.Gridding.of(places, spacing, step, box, absent_is_zero=True)
+    _refuse_to_overwrite(table, output)
+    shape = grid.convert(table, output, gridding, _names(column), width=width, is_events=events, name=name)
+    _tell_shape(output, shape)
 
 
 @app.command()
@@ -199,7 +186,7 @@ def epidemic_grid(
     output: Series,
     spacing: Spacing = 1.0,
     step: Step = "7D",
-    places: PlacesOf = Places.cells,
+    places: PlacesOf = "cells",
     column: Named = None,
     box: BoxOf = None,
     width: Numbered = None,
@@ -212,8 +199,10 @@ def epidemic_grid(
     from physicnet.source import grid
 
     _begin()
-    gridding = grid.Gridding.of(places.value, spacing, step, box, absent_is_zero=False)
-    grid.convert(table, output, gridding, _names(column), width=width, is_events=False, name=name)
+    gridding = grid.Gridding.of(places, spacing, step, box, absent_is_zero=False)
+    _refuse_to_overwrite(table, output)
+    shape = grid.convert(table, output, gridding, _names(column), width=width, is_events=False, name=name)
+    _tell_shape(output, shape)
 
 
 @app.command()
@@ -228,6 +217,15 @@ def epidemic_table(
 
     _begin()
     seir.write(output, seir.Epidemic(side, years, seed=seed))
+
+
+def _refuse_to_overwrite(table: Path, output: Path) -> None:
+    if table.resolve() == output.resolve():
+        raise typer.BadParameter(f"{output} is the table; name another file", param_hint="--output")
+
+
+def _tell_shape(output: Path, shape: tuple[int, ...]) -> None:
+    typer.echo(f"{output}: {shape[0]} frames of {shape[1]} x {shape[2]} cells")
 
 
 def _names(told: list[str] | None) -> dict[str, str]:

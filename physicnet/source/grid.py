@@ -165,8 +165,10 @@ def convert(
     width: int | None,
     is_events: bool,
     name: str,
-) -> None:
+) -> tuple[int, ...]:
     """Read a table and write it as a series of the variable `name`, with the comments at its head as title and source.
+
+    Returns the number of frames, rows and columns.
 
     Raises:
         DataError: if a row makes no sense; see `Table.counts`.
@@ -175,6 +177,7 @@ def convert(
     grid = gridding.grid(table, table.counts(gridding.place, width=width, is_events=is_events))
     title, *source = table.comments or [f"{name} on a grid, from {path.name}"]
     write(output, grid, name, {"title": title, "source": "; ".join(source) or path.name})
+    return grid.shape
 
 
 def write(path: Path, grid: xr.DataArray, name: str, attributes: Mapping[str, str]) -> None:

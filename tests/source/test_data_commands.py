@@ -2,17 +2,18 @@ import signal
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import xarray as xr
 from typer.testing import CliRunner, Result
 
 from physicnet.cli import app
-from physicnet.source.commands import SevirImage
+from physicnet.source.commands import Places, SevirImage
 from physicnet.source.sequences import Written
 from physicnet.source.sevir import IMAGES
 from physicnet.source.sevir_catalogue import Dates
+from physicnet.source.table import PLACES
 
 
 @pytest.fixture(autouse=True)
@@ -75,14 +76,15 @@ def test_sevir_has_the_dates_of_its_users_by_default(tmp_path: Path, called: Cal
     assert [called.options[name] for name in ("image", "every", "cells")] == ["vil-liquid", 2, 3]
 
 
-def test_each_type_of_image_can_be_asked_for() -> None:
-    assert {image.value for image in SevirImage} == set(IMAGES)
+def test_all_types_of_images_and_places_can_be_asked_for() -> None:
+    assert set(get_args(SevirImage)) == set(IMAGES)
+    assert set(get_args(Places)) == set(PLACES)
 
 
 def test_a_simulated_table_becomes_a_series(tmp_path: Path) -> None:
     table, series = tmp_path / "cases.csv", tmp_path / "cases.nc"
     assert run("epidemic-table", "-o", str(table), "--side", "4", "--years", "0.1").exit_code == 0
-    assert run("epidemic-grid", str(table), "-o", str(series)).exit_code == 0
+    assert "cases.nc: 5 frames of 4 x 4 cells" in run("epidemic-grid", str(table), "-o", str(series)).output
     assert dict(xr.load_dataset(series)["cases"].sizes) == {"time": 5, "y": 4, "x": 4}
 
 
@@ -99,3 +101,11 @@ def test_a_column_is_named_with_a_sign(tmp_path: Path) -> None:
     found = run("epidemic-grid", str(tmp_path / "t.csv"), "-o", "c.nc", "--column", "time")
     assert found.exit_code == 2
     assert "time is not of the form time=DATE" in found.output
+
+
+@pytest.mark.parametrize("command", ["traffic-grid", "epidemic-grid"])
+def test_a_table_is_not_overwritten(tmp_path: Path, command: str) -> None:
+    (tmp_path / "t.csv").write_text("time,row,column,count\n2020-06-01,0,0,1\n")
+    words = (str(tmp_path / "t.csv"), "-o", str(tmp_path / "t.csv"), "--spacing", "1", "--places", "cells")
+    assert run(command, *words).exit_code == 2
+    assert (tmp_path / "t.csv").read_text().startswith("time")
