@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float64, Int64
 
-from physicnet.fields import DataError, written_whole
+from physicnet.fields import DataError
+from physicnet.source import netcdf
 from physicnet.source.table import PLACES, Counts, Place, Table
 
 MAX_CELLS = 2**27  # of all frames: 1 GiB as double precision
@@ -188,6 +189,4 @@ def write(path: Path, grid: xr.DataArray, name: str, attributes: Mapping[str, st
     layout = {"zlib": True, "complevel": LEVEL, "shuffle": True, "chunksizes": (1, *grid.shape[1:])}
     encoding: dict[Hashable, dict[str, Any]] = {dim: {"_FillValue": None} for dim in grid.dims[1:]}
     encoding |= {"time": {"units": "seconds since 1970-01-01 00:00:00", "dtype": "int64"}, name: layout}
-    whole = dataset.assign_attrs({"Conventions": "CF-1.8"} | dict(attributes))
-    with written_whole(path) as partial:
-        whole.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+    netcdf.write(dataset.assign_attrs({"Conventions": "CF-1.8"} | dict(attributes)), path, encoding)

@@ -7,7 +7,7 @@ that reads sequences from elsewhere tells by further coordinates which they are.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import xarray as xr
 from jaxtyping import Float64, Shaped
 
 from physicnet.data.progress import followed
-from physicnet.fields import DataError, written_whole
+from physicnet.fields import DataError
+from physicnet.source import netcdf
 
 SEQUENCE, PART, SETTINGS = "sequence", "part", "physicnet_source"
 PARTS = ("train", "validation", "test")
@@ -85,8 +86,7 @@ def write(folder: Path, kind: Kind, num_sequences: int, make: Make, *, per_file:
     _refuse_others(folder, kind, paths)
     missing = {path: numbers for path, numbers in paths.items() if not path.exists()}
     for path, numbers in followed(iter(missing.items()), len(missing), kind.name):
-        with written_whole(path) as partial:
-            _dataset(kind, numbers, make(numbers)).to_netcdf(partial, engine="netcdf4", encoding=_encoding(kind))
+        netcdf.write(_dataset(kind, numbers, make(numbers)), path, _encoding(kind))
     return Written(len(missing), len(paths) - len(missing))
 
 
@@ -159,9 +159,9 @@ def _parts(kind: Kind) -> Shaped[np.ndarray, "n"]:
     return np.repeat(np.arange(len(PARTS), dtype=np.int8), [kind.parts.get(part, 0) for part in PARTS])
 
 
-def _encoding(kind: Kind) -> dict[str, dict[str, Any]]:
+def _encoding(kind: Kind) -> dict[Hashable, dict[str, Any]]:
     shape = (1, kind.num_frames, kind.y.size, kind.x.size)
     stored = {"dtype": np.uint8, "_FillValue": kind.missing} if kind.is_packed else {"dtype": np.float32}
     layout = {"zlib": True, "complevel": LEVEL, "shuffle": True, "chunksizes": shape}
-    coordinates: dict[str, dict[str, Any]] = {name: {"_FillValue": None} for name in ("time", "y", "x")}
+    coordinates: dict[Hashable, dict[str, Any]] = {name: {"_FillValue": None} for name in ("time", "y", "x")}
     return coordinates | dict.fromkeys(kind.variables, stored | layout)

@@ -117,17 +117,6 @@ def test_a_run_that_ends_half_way_leaves_whole_files_alone_and_is_gone_on_with(t
     assert contents(tmp_path / "raw") == contents(tmp_path / "whole")
 
 
-def test_an_error_while_a_file_is_written_leaves_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_dataset: xr.Dataset, path: Path, **_options: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
-    with pytest.raises(OSError, match="No space left"):
-        sequences.write(tmp_path, WAVES, NUM, waves, per_file=3)
-    assert names(tmp_path) == []
-
-
 def test_what_a_killed_run_left_half_written_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".waves_000000-000002.nc.partial").write_bytes(b"half")
     sequences.write(tmp_path, WAVES, 3, waves, per_file=3)
