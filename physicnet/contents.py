@@ -186,9 +186,9 @@ def _tell(run: StageRun, run_id: str) -> bool:
 
 
 def read_pictures(frames: Path) -> list[Picture]:
-    """The pictures `<variable>/lead_<minutes>.png` of a folder as series `forecast/<variable>`, in minutes."""
+    """The pictures `<variable>/lead_<number>.png` of a folder as series `forecast/<variable>`, by that number."""
     return [
-        (f"forecast/{file.parent.name}", round(float(file.stem.removeprefix("lead_"))), file)
+        (f"forecast/{file.parent.name}", int(file.stem.removeprefix("lead_")), file)
         for file in sorted(frames.glob("*/lead_*.png"))
     ]
 
@@ -200,15 +200,16 @@ def read_means(path: Path) -> list[Metric]:
 
 
 def read_scores(path: Path) -> list[Metric]:
-    """The table of scores as metrics `test by lead/<model>/<variable>/<score>`; their step is the lead in minutes.
+    """The table of scores as metrics `test by lead/<model>/<variable>/<score>`, by the lead in minutes.
 
-    A score that does not exist at a lead (an event that never happened) is left out.
+    Where minutes are not whole, it is counted in steps, as MLflow counts in whole numbers. A score that does not exist at a lead (an event that never happened) is left out.
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     keys = ("model", "variable", "lead", "lead_minutes")
+    unit = "lead_minutes" if all(float(row["lead_minutes"]).is_integer() for row in rows) else "lead"
     return [
-        (f"test by lead/{row['model']}/{row['variable']}/{name}", float(value), round(float(row["lead_minutes"])))
+        (f"test by lead/{row['model']}/{row['variable']}/{name}", float(value), int(float(row[unit])))
         for row in rows
         for name, value in row.items()
         if name not in keys and _is_finite(value)

@@ -27,6 +27,14 @@ def test_scores_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
     ]
 
 
+def test_leads_of_part_of_a_minute_are_counted(tmp_path: Path) -> None:
+    """MLflow takes whole numbers: two leads of one minute would be one."""
+    rows = [f"ours,rain,mm,{lead},{lead / 6},0.5" for lead in (1, 2, 6)]
+    (tmp_path / "scores.csv").write_text("\n".join(["model,variable,units,lead,lead_minutes,rmse", *rows]))
+    shown = [metric for metric in read_scores(tmp_path / "scores.csv") if metric[0].endswith("rmse")]
+    assert [step for *_, step in shown] == [1, 2, 6]
+
+
 def test_epochs_are_steps_and_what_is_not_finite_stays_so(tmp_path: Path) -> None:
     (tmp_path / "history.csv").write_text(HISTORY)
     metrics = read_epochs(tmp_path / "history.csv")

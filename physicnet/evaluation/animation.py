@@ -32,7 +32,7 @@ SHADES, GREYS = 111, 32  # colours of an animation: of each scale, odd for the o
 
 
 def draw_leads(folder: Path, case: Case, normalizer: Normalizer) -> None:
-    """Write `frames/<variable>/lead_<minutes>.png` for the first forecaster, and `figures/forecast.gif` of them.
+    """Write `frames/<variable>/<lead>.png` for the first forecaster, and `figures/forecast.gif` of them.
 
     Lead 0 is the last observed frame, from which the forecast starts: MLflow shows a series of pictures from step 0 on.
     With several variables the animation's name ends in the variable's.
@@ -61,10 +61,9 @@ def draw_leads(folder: Path, case: Case, normalizer: Normalizer) -> None:
 
 
 def file_names(minutes: Float[np.ndarray, "k"]) -> list[str]:
-    """Return a name for each lead; the names sort as the leads do."""
-    decimals = 0 if (minutes % 1 == 0).all() else 2
-    width = max(3, len(f"{minutes[-1]:.0f}")) + (decimals and decimals + 1)
-    return [f"lead_{lead:0{width}.{decimals}f}.png" for lead in minutes]
+    """Return a name for each lead, in minutes, or in steps where minutes are not whole; they sort as the leads do."""
+    counted = (minutes if (minutes % 1 == 0).all() else np.arange(len(minutes))).astype(np.int64)
+    return [f"lead_{lead:0{max(3, len(str(counted[-1])))}}.png" for lead in counted]
 
 
 def error_chart(chart: Map, truth: Float[np.ndarray, "k h w"], last: Frame) -> Map:

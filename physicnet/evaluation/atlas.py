@@ -81,21 +81,33 @@ def atlas_figure(table: pd.DataFrame, patches: Mapping[int, Float[np.ndarray, "s
     return figure
 
 
-def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, chart: Map) -> Figure:
-    """Draw the last frame, which code each of its coarse cells has, and how often each code is chosen.
+def ranked(codes: Integer[np.ndarray, "i j"], last: Frame) -> tuple[Float[np.ndarray, "i j"], pd.DataFrame]:
+    """Return the rank of each coarse cell's code, and a row per code: `mean` amount in its cells, and their `size`.
 
-    Codes are in order of the mean amount in their cells, so that their colours have a meaning: dark is little. Only
-    coarse cells of which more than half was observed count.
+    Codes are ranked by the amount, so that their colours have a meaning: dark is little. Only coarse cells of which
+    more than half was observed count; the others are NaN.
     """
     amount = cell_means(last, codes.shape)
     seen = np.isfinite(amount)
     cells = pd.DataFrame({"code": codes[seen], "amount": amount[seen]}).groupby("code")["amount"].agg(["mean", "size"])
     cells = cells.sort_values("mean", kind="stable")
-    share = cells["size"].to_numpy() / max(1, cells["size"].sum())
     rank = np.full(int(codes.max()) + 1, np.nan)
     rank[cells.index] = np.arange(len(cells))
-    image = np.where(seen, rank[codes], np.nan)
-    box, coarse = observed_box(last[None]), observed_box(image[None])
+    return np.where(seen, rank[codes], np.nan), cells
+
+
+def draw_codes(axes: Axes, ranks: Float[np.ndarray, "i j"], chart: Map) -> None:
+    """Draw the codes of coarse cells by their ranks, where something was observed, one colour each."""
+    number = int(np.nanmax(ranks, initial=-1)) + 1
+    colours, norm = _steps(number)
+    draw_image(axes, ranks[observed_box(ranks[None])], chart, cmap=colours, norm=norm)
+
+
+def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, chart: Map) -> Figure:
+    """Draw the last frame, which code each of its coarse cells has, and how often each code is chosen."""
+    image, cells = ranked(codes, last)
+    share = cells["size"].to_numpy() / max(1, cells["size"].sum())
+    box = observed_box(last[None])
     colours, norm = _steps(len(cells))
     with drawing_style():
         height = 3.6 * chart.aspect * last[box].shape[0] / last[box].shape[1]
@@ -105,7 +117,7 @@ def codes_figure(codes: Integer[np.ndarray, "i j"], last: Frame, *, now: str, ch
         left.set_title(f"{now}: last frame")
         scale_bar(left, last[box].shape[1], chart)
         colour_bar(figure, left, chart)
-        draw_image(middle, image[coarse], chart, cmap=colours, norm=norm)
+        draw_codes(middle, image, chart)
         middle.set_title("its codes, one colour each")
         right.set_title(f"{len(cells)} codes in use, perplexity {_entropy(share):.1f}")
         right.bar(np.arange(len(cells)), 100 * share, color=colours(norm(np.arange(len(cells)))), width=0.9)

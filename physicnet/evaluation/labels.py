@@ -67,13 +67,18 @@ def score_title(score: str, units: str) -> str:
 
 
 def lead(minutes: float) -> str:
-    """Return a lead time in minutes, from three hours on in hours, from four days on in days."""
+    """Return a lead time in the unit of `clock`."""
     unit, length = clock(minutes)
     return f"{minutes / length:g} {unit}"
 
 
 def clock(minutes: float) -> tuple[str, float]:
-    """Return the unit in which people count such a time, and its length in minutes."""
+    """Return the unit in which people count such a time, and its length in minutes.
+
+    That is minutes from three minutes on, hours from three hours on, and days from four days on.
+    """
+    if minutes < 3:
+        return "s", 1 / 60
     if minutes < 180:
         return "min", 1.0
     return ("h", 60.0) if minutes < 96 * 60 else ("d", 1440.0)

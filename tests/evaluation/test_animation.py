@@ -108,7 +108,7 @@ def test_a_single_lead_of_a_record_with_gaps_is_drawn(
     [
         ([5, 10], ["005", "010"]),
         ([720, 1440], ["0720", "1440"]),
-        ([7.5, 15], ["007.50", "015.00"]),
+        ([0, 7.5, 15], ["000", "001", "002"]),
     ],
 )
 def test_names_sort_as_leads_do(minutes: list[float], names: list[str]) -> None:
