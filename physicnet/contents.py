@@ -202,7 +202,8 @@ def read_means(path: Path) -> list[Metric]:
 def read_scores(path: Path) -> list[Metric]:
     """The table of scores as metrics `test by lead/<model>/<variable>/<score>`, by the lead in minutes.
 
-    Where minutes are not whole, it is counted in steps, as MLflow counts in whole numbers. A score that does not exist at a lead (an event that never happened) is left out.
+    Where minutes are not whole, it is counted in steps, as MLflow counts in whole numbers. A score that does not exist
+    at a lead (an event that never happened) is left out.
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
