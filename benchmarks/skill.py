@@ -2,6 +2,7 @@
 
     python benchmarks/skill.py temperature --seeds 3 --minutes 10
     python benchmarks/skill.py knmi --seeds 3 --minutes 10
+    python benchmarks/skill.py gray-scott --seeds 3 --minutes 10 --data FOLDER    # any set of sets/, see docs/sets.md
     python benchmarks/skill.py radar --seeds 3 --minutes 10 --data FOLDER    # of the FMI events: see skill_data.py
     python benchmarks/skill.py fmi_to_knmi --seeds 3 --steps 200 --data FOLDER    # one event against another
 
@@ -20,7 +21,7 @@ import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -29,11 +30,11 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import track
-from skill_data import FOLDER, Prepared, prepare
+from skill_data import FOLDER, NAMES, Prepared, prepare
 from skill_training import Budget, Trained, key, peers, train
 
 import physicnet
-from physicnet.config import MachineConfig
+from physicnet.config import ConfigError, MachineConfig
 from physicnet.digest import content_hash
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
@@ -46,11 +47,8 @@ console = Console(stderr=True)
 
 
 def main(
-    dataset: Annotated[
-        Literal["radar", "temperature", "knmi", "knmi_to_fmi", "fmi_to_knmi"],
-        typer.Argument(help="what to train and test on"),
-    ],
-    data: Annotated[Path | None, typer.Option(help="folder of the FMI events")] = None,
+    dataset: Annotated[str, typer.Argument(help=f"what to train and test on: {', '.join(NAMES)}")],
+    data: Annotated[Path | None, typer.Option(help="folder of its files; by default of a set data/raw")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="trainings of each learned model")] = 3,
     minutes: Annotated[float, typer.Option(min=0.0, help="of training steps, for each")] = 10.0,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps instead of minutes")] = None,
@@ -174,6 +172,6 @@ def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget
 if __name__ == "__main__":
     try:
         typer.run(main)
-    except DataError as error:
+    except (DataError, ConfigError) as error:
         console.print(f"Error: {error}", markup=False, soft_wrap=True)
         raise SystemExit(1) from None
