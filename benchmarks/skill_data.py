@@ -164,7 +164,7 @@ def _radar(params: Params, folder: Path) -> Prepared:
         # Of one grid only: what is fitted cell by cell knows no other, and the test event has that of 2016.
         TrainingPart(fitted_to, parts["fmi_2016"]["train"], params.clip),
         tested,
-        starts([[0, tested.shape[0]]], params.clip.frames)[::TEST_STRIDE],
+        starts([[0, tested.shape[0]]], params.clip.frames, TEST_STRIDE),
         RADAR_BASELINES,
         [folder / "statistics.json", *(folder / name / "crops.csv" for name in parts)],
     )
@@ -188,7 +188,7 @@ def _transfer(params: Params, folder: Path, trained_on: str, tested_on: str) -> 
         # What nobody observed, classical methods fill with a mean of this grid: the tested event alone has it.
         TrainingPart(tested, shown, params.clip),
         tested,
-        starts(shown, params.clip.frames)[::TRANSFER_STRIDE],
+        starts(shown, params.clip.frames, TRANSFER_STRIDE),
         TRANSFER_BASELINES,
         [folder / "statistics.json", crops],
     )
