@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import parameter_sets
 import xarray as xr
+from literature import LITERATURE, Literature
 from safetensors.numpy import save
 
 import physicnet
@@ -85,6 +86,7 @@ class Prepared:
     starts: list[int]
     baselines: list[str]
     files: list[Path]  # that decide what is learned
+    literature: Literature | None = None  # whose scores are told beside ours
 
 
 def prepare(name: str, data: Path | None) -> Prepared:
@@ -130,6 +132,7 @@ def _by_the_stages(params: Params, name: str, raw: Path, baselines: list[str]) -
         read_starts(crops),
         baselines,
         [fitted["statistics"], fitted["maps"], crops],
+        LITERATURE.get(name),
     )
 
 
