@@ -148,6 +148,8 @@ def _draw_time(
         _mark_part(axes, splits[part], f"{name}: {number} {'views' if part == 'train' else 'clips'}")
         if field.sequences is None:
             _mark_gaps(axes, splits[part])
+        else:
+            axes.axvline(splits[part][0][0], color=INK, lw=0.9)
     for before, after in pairwise(splits[part] for part in NAMES):
         axes.axvspan(before[-1][1], after[0][0], facecolor="none", edgecolor=MISSING, hatch="////", lw=0, zorder=0)
     line = axes.twinx()

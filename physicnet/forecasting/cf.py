@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from physicnet.clock import Time, calendar_of, canonical, is_clock, to_milliseconds, written
+from physicnet.data import writing
 from physicnet.data.opening import errors_named
-from physicnet.fields import DataError, written_whole
+from physicnet.fields import DataError
 
 REFERENCE = "forecast_reference_time"
 LEVEL = 4  # of zlib: more takes longer and saves little
@@ -28,8 +29,7 @@ def write(path: Path, dataset: xr.Dataset) -> None:
     flat = linked(dataset)
     for array in flat.variables.values():
         array.encoding |= _encoding(array)
-    with written_whole(path) as partial:
-        flat.to_netcdf(partial, engine="netcdf4")
+    writing.write(flat, path, {})
 
 
 def linked(dataset: xr.Dataset) -> xr.Dataset:

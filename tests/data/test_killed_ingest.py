@@ -16,7 +16,7 @@ from samples import ingest_config, raw_dataset
 SHARD = 3 * 4 * 6 * 9  # bytes: three frames
 PROCESSES = 2
 LOSING = ("os.rename", "os.link", "os.remove", "os.rmdir")  # at each of these changes it is killed
-SAMPLE, SEED = 24, 0  # of the others: folders made, files opened and half written, most of them in a part's own folder
+SAMPLE, SEED = 12, 0  # of the others: folders made, files opened and half written, most of them in a part's own folder
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_killed_from_outside_and_run_again_gives_the_same_bytes(
     assert runners[0](tmp_path / "timed") == 0
     whole = time.monotonic() - begin
     out = tmp_path / "killed"
-    shares = np.random.default_rng(0).uniform(0.1, 0.9, size=6)
+    shares = sorted(np.random.default_rng(0).uniform(0.1, 0.9, size=6))  # the first is early, however long it took
     assert -signal.SIGKILL in [runners[0](out, patience=share * whole) for share in shares]
     assert runners[0](out) == 0
     assert outputs(out) == outputs(tmp_path / "undisturbed")

@@ -58,17 +58,17 @@ def test_what_is_there_is_not_made_again_and_its_files_are_not_looked_through_ag
 def test_a_run_that_is_cut_off_leaves_whole_files_and_the_next_goes_on(
     model: Model, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[Path] = []
-    to_netcdf = xr.Dataset.to_netcdf
+    written: list[object] = []
+    dump_to_store = xr.Dataset.dump_to_store
 
-    def cut_off(dataset: xr.Dataset, path: Path, **how: Any) -> None:
-        to_netcdf(dataset, path, **how)
-        written.append(path)
+    def cut_off(dataset: xr.Dataset, store: Any, **how: Any) -> None:
+        dump_to_store(dataset, store, **how)
+        written.append(store)
         if len(written) == 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(xr.Dataset, "to_netcdf", cut_off)
+        patch.setattr(xr.Dataset, "dump_to_store", cut_off)
         with pytest.raises(KeyboardInterrupt):
             hindcast(model, [archive], tmp_path / "out")
     assert made(tmp_path / "out") == NAMES[:3]
