@@ -1,4 +1,4 @@
-"""The sets are valid, DVC gets what they say, and each reads what its source writes."""
+"""The sets are valid, and DVC gets what they say. That each reads what its source writes: tests/source/test_sets.py."""
 
 import shutil
 import subprocess
@@ -7,21 +7,7 @@ from pathlib import Path
 import parameter_sets
 import pytest
 
-from physicnet.config import ClipConfig
-from physicnet.data.ingest import ingest
-from physicnet.data.normalize import split
-from physicnet.fields import Field
-from physicnet.source.reaction_diffusion import SYSTEMS
-from physicnet.source.shallow_water import ShallowWater
-from physicnet.source.simulation import Simulation, write_simulation
-from physicnet.source.smoke import Smoke
-
 ROOT = Path(__file__).parents[2]
-SIMULATIONS = {
-    **{name: system(num_cells=32) for name, system in SYSTEMS.items()},
-    "shallow-water": ShallowWater(32),
-    "smoke": Smoke(32, spin_up=0.04),
-}
 FAKE = '#!/bin/sh\nprintf \'%s\\n\' "$0" "$@" >> told\n'
 
 
@@ -44,20 +30,6 @@ def test_the_set_of_temperature_reads_the_second_bundled_sample() -> None:
     assert [variable.name for variable in params.ingest.variables] == ["t2m"]
     assert not params.normalize.is_pointwise("t2m")
     assert len(list((ROOT / "data" / "raw").glob(params.ingest.pattern))) == 1
-
-
-@pytest.mark.parametrize("name", SIMULATIONS)
-def test_what_a_simulation_writes_is_read_and_split_by_its_set(name: str, tmp_path: Path) -> None:
-    simulation, params = SIMULATIONS[name], parameter_sets.read(name)
-    assert isinstance(simulation, Simulation)
-    write_simulation(tmp_path / "raw", simulation, 10, 3, seed=0, per_file=5)
-    paths = {"fields": tmp_path / "fields.zarr", "catalogue": tmp_path / "catalogue", "resume": tmp_path / "resume"}
-    config = params.ingest.model_copy(update={"memory_limit": "64 GiB"})  # of the process of all tests
-    ingest(config, params.clip, raw=tmp_path / "raw", **paths).refuse_above(0)
-    field = Field.open(paths["fields"])
-    assert field.variables == tuple(simulation.variables)
-    splits = split(field, params.normalize, ClipConfig(frames_in=2, frames_out=1))
-    assert [len(segments) for segments in splits.values()] == [8, 1, 1]
 
 
 def run_make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
