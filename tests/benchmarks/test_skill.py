@@ -1,9 +1,11 @@
 from io import StringIO
 from pathlib import Path
 
+import literature
 import numpy as np
 import pandas as pd
 import pytest
+import skill
 import skill_data
 import skill_results
 import xarray as xr
@@ -13,6 +15,7 @@ from rich.console import Console
 from physicnet.config import EvaluateConfig, Params
 from physicnet.data.normalize import split
 from physicnet.data.synthetic import Uniform, Waves, advected_field, write_netcdf
+from physicnet.evaluation.rivals import build_baselines
 from physicnet.fields import DataError, Field
 from physicnet.metrics import error_sums, event_sums
 from physicnet.source.reaction_diffusion import SYSTEMS
@@ -118,6 +121,12 @@ def test_a_set_goes_through_the_stages_of_the_pipeline(tmp_path: Path, monkeypat
     assert len(prepared.training.segments) == 8
     assert [start // 36 for start in prepared.starts] == [9]
     assert prepared.baselines == prepared.params.evaluate.baselines
+    (persistence,) = build_baselines([], prepared.training, prepared.inputs.normalizer)
+    sums = skill._sums(persistence, prepared).assign(seed=0)
+    assert len(sums) == 2 * 30
+    assert prepared.literature is not None
+    scores = literature.scores_of(prepared.literature, sums)
+    assert scores[["VRMSE 1", "VRMSE 6–12", "VRMSE 13–30"]].apply(lambda row: row.is_monotonic_increasing, axis=1).all()
 
 
 def test_a_data_set_that_is_not_known_is_refused_with_a_list() -> None:
@@ -188,6 +197,17 @@ def test_every_seed_has_its_scores_beside_persistence() -> None:
     ours = scores[scores["model"] == "physicnet"].set_index(["seed", "lead"])
     assert ours.loc[(1, 1), "mae"] == pytest.approx(ours.loc[(0, 1), "mae"] * 2, rel=1e-5)
     assert ours.loc[(0, 1), "skill"] == pytest.approx(1 - 0.2**2, rel=1e-5)
+
+
+def test_scores_of_the_literature_are_shown_as_means_over_seeds_and_variables() -> None:
+    where = {"model": ["physicnet"] * 4 + ["advection"] * 2, "seed": [0, 0, 1, 1, 0, 0], "variable": ["u", "v"] * 3}
+    scores = pd.DataFrame(where | {"VRMSE 1": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7]})
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(skill_results.literature_table(scores, "gray-scott"))
+    text = " ".join(console.export_text().split())
+    assert "gray-scott: scores of its literature" in text
+    assert "PhysicNet │ 0.2500" in text
+    assert "Advection │ 0.6000" in text
 
 
 def test_tables_name_rivals_and_leads_and_the_figure_is_written(tmp_path: Path) -> None:
