@@ -8,27 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-# What differs from params.yaml for the second bundled sample; docs/temperature.md gives the reasons.
-TEMPERATURE := \
-  -S 'ingest.pattern=era5_*.nc' \
-  -S 'ingest.variables=[{name: t2m, channel: null, units: degC, file_units: null, select: {}, valid_min: null, valid_max: null}]' \
-  -S 'ingest.coarsen=1' \
-  -S 'clip.frames_in=6' \
-  -S 'normalize.train_fraction=0.6' \
-  -S 'normalize.validation_fraction=0.2' \
-  -S 'normalize.gap=24' \
-  -S '~normalize.transforms.rain_rate' \
-  -S '+normalize.transforms.t2m=[{kind: anomaly, hour_of_day: true, harmonics: 0}]' \
-  -S '~normalize.standardize.rain_rate' \
-  -S '+normalize.standardize.t2m=global' \
-  -S 'crops.window=16' \
-  -S 'crops.stride=5' \
-  -S 'train.mirror=false' \
-  -S 'train.rescale=1.0' \
-  -S 'evaluate.baselines=[persistence, climatology, persistent_anomaly, advection]' \
-  -S '~evaluate.thresholds.rain_rate' \
-  -S '+evaluate.thresholds.t2m=[5.0, 10.0]' \
-  -S 'evaluate.fss_scale=5'
+# What differs from params.yaml for a data set is in sets/, an override of DVC's a line; docs/sets.md has the reasons.
+SETS := $(patsubst sets/%.txt,%,$(wildcard sets/*.txt))
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -38,9 +19,14 @@ run: $(BIN)/.installed  ## install, run the six stages on the data in data/raw, 
 	@physicnet table
 	@echo "All runs, their curves and figures, in MLflow:  $(BIN)/physicnet ui"
 
-temperature: $(BIN)/.installed  ## the same with hourly 2 m temperature in place of radar; docs/temperature.md says how to get back
-	dvc exp run $(TEMPERATURE)
+set: $(BIN)/.installed  ## the same with the parameters of a data set: NAME=gray-scott, OPTIONS=--temp; docs/sets.md lists them
+	@[ -f "sets/$(NAME).txt" ] || { echo "NAME=$(NAME): no such set; there are $(SETS)" >&2; exit 1; }
+	settings=(); while IFS= read -r line; do settings+=(-S "$$line"); done < <(grep -v '^#' "sets/$(NAME).txt"); \
+	  dvc exp run "$${settings[@]}" $(OPTIONS)
 	@physicnet table
+
+temperature: NAME := temperature
+temperature: set  ## the set of hourly 2 m temperature in place of radar; docs/temperature.md says how to get back
 
 serve: $(BIN)/.installed  ## start a Prefect server on 127.0.0.1, a worker and the deployments; PORT=4200 NOTIFY=slack-webhook/ops
 	python -m flows.service start --port $(PORT) $(if $(NOTIFY),--notify $(NOTIFY))
@@ -75,4 +61,4 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	  || $(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.PHONY: help run temperature serve stop rehearsal test check figures
+.PHONY: help run set temperature serve stop rehearsal test check figures

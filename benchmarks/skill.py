@@ -2,6 +2,7 @@
 
     python benchmarks/skill.py temperature --seeds 3 --minutes 10
     python benchmarks/skill.py knmi --seeds 3 --minutes 10
+    python benchmarks/skill.py gray-scott --seeds 3 --minutes 10 --data FOLDER    # any set of sets/, see docs/sets.md
     python benchmarks/skill.py radar --seeds 3 --minutes 10 --data FOLDER    # of the FMI events: see skill_data.py
     python benchmarks/skill.py fmi_to_knmi --seeds 3 --steps 200 --data FOLDER    # one event against another
 
@@ -13,15 +14,17 @@ observed. Training events never hold a frame that tests; what classical methods 
 Trained models and sums of scores stay in .physicnet/benchmarks/skill/: an interrupted command goes on where it was, and
 a second one prints what is there. `--only NAME` works on some models alone; tables and figure show all that is done.
 Needs the extra for radar: pip install -e '.[baselines]'. Writes docs/results/skill_DATASET.csv (every model, seed, lead
-and score), skill_DATASET_pairs.csv (intervals, paired with PhysicNet) and skill_DATASET.png.
+and score), skill_DATASET_pairs.csv (intervals, paired with PhysicNet), skill_DATASET.png and, of sets whose literature
+has scores of its own (literature.py), skill_DATASET_literature.csv.
 """
 
 import time
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import literature
 import numpy as np
 import pandas as pd
 import skill_results
@@ -29,11 +32,11 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import track
-from skill_data import FOLDER, Prepared, prepare
+from skill_data import FOLDER, NAMES, Prepared, prepare
 from skill_training import Budget, Trained, key, peers, train
 
 import physicnet
-from physicnet.config import MachineConfig
+from physicnet.config import ConfigError, MachineConfig
 from physicnet.digest import content_hash
 from physicnet.evaluation.rivals import build_baselines
 from physicnet.evaluation.scoring import Scoreboard, data_ranges, forecast_case
@@ -46,11 +49,8 @@ console = Console(stderr=True)
 
 
 def main(
-    dataset: Annotated[
-        Literal["radar", "temperature", "knmi", "knmi_to_fmi", "fmi_to_knmi"],
-        typer.Argument(help="what to train and test on"),
-    ],
-    data: Annotated[Path | None, typer.Option(help="folder of the FMI events")] = None,
+    dataset: Annotated[str, typer.Argument(help=f"what to train and test on: {', '.join(NAMES)}")],
+    data: Annotated[Path | None, typer.Option(help="folder of its files; by default of a set data/raw")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="trainings of each learned model")] = 3,
     minutes: Annotated[float, typer.Option(min=0.0, help="of training steps, for each")] = 10.0,
     steps: Annotated[int | None, typer.Option(min=1, help="training steps instead of minutes")] = None,
@@ -64,20 +64,21 @@ def main(
     budget = Budget(minutes, steps, learning_rate)
     models = ["physicnet", "memory", *peers(prepared)]
     _check(only, [*models, *prepared.baselines])
+    scored = f"sums-{_scoring_key(prepared)}.csv"
     learned = {
-        (name, seed): FOLDER / dataset / f"{name}-{seed}-{key(name, seed, prepared, budget)}"
+        (name, seed): FOLDER / dataset / f"{name}-{seed}-{key(name, seed, prepared, budget)}" / scored
         for seed in range(seeds)
         for name in models
     }
-    for (name, seed), folder in learned.items():
-        if only is None or name in only:
-            _score_learned(name, seed, prepared, budget, folder)
-    classical = {name: FOLDER / dataset / f"{name}-{_classical_key(prepared)}" for name in prepared.baselines}
-    for name, folder in classical.items():
-        if name == "persistence" or only is None or name in only:
-            _score_classical(name, prepared, folder)
-    folders = [*learned.values(), *classical.values()]
-    done = pd.concat([pd.read_csv(f / "sums.csv") for f in folders if (f / "sums.csv").is_file()], ignore_index=True)
+    for (name, seed), target in learned.items():
+        if (only is None or name in only) and not target.is_file():
+            _score_learned(name, seed, prepared, budget, target)
+    classical = {name: FOLDER / dataset / name / scored for name in prepared.baselines}
+    for name, target in classical.items():
+        if (name == "persistence" or only is None or name in only) and not target.is_file():
+            _score_classical(name, prepared, target)
+    targets = [*learned.values(), *classical.values()]
+    done = pd.concat([pd.read_csv(target) for target in targets if target.is_file()], ignore_index=True)
     _report(done, dataset, prepared, budget, results)
 
 
@@ -96,11 +97,9 @@ def _check(only: list[str] | None, known: list[str]) -> None:
         raise typer.BadParameter(f"{', '.join(unknown)}: no such model; there are {', '.join(known)}")
 
 
-def _score_learned(name: str, seed: int, prepared: Prepared, budget: Budget, folder: Path) -> None:
-    if (folder / "sums.csv").is_file():
-        return
+def _score_learned(name: str, seed: int, prepared: Prepared, budget: Budget, target: Path) -> None:
     console.print(f"{name}, seed {seed}")
-    trained: Trained = train(name, seed, prepared, budget, folder)
+    trained: Trained = train(name, seed, prepared, budget, target.parent)
     extra = {
         "parameters": trained.parameters,
         "steps": trained.steps,
@@ -108,43 +107,45 @@ def _score_learned(name: str, seed: int, prepared: Prepared, budget: Budget, fol
         "validation_loss": trained.validation_loss,
     }
     forecasters = [trained.forecaster, *([Sharp(trained.forecaster)] if name == "physicnet" else [])]
-    _keep(pd.concat(_sums(each, prepared) for each in forecasters).assign(seed=seed, **extra), prepared, folder)
+    _keep(pd.concat(_sums(each, prepared) for each in forecasters).assign(seed=seed, **extra), prepared, target)
 
 
-def _score_classical(name: str, prepared: Prepared, folder: Path) -> None:
-    if (folder / "sums.csv").is_file():
-        return
+def _score_classical(name: str, prepared: Prepared, target: Path) -> None:
     console.print(name)
     started = time.perf_counter()
     model = build_baselines([name], prepared.training, prepared.inputs.normalizer)[-1]
     extra = {"parameters": 0, "steps": 0, "train_seconds": time.perf_counter() - started, "validation_loss": np.nan}
-    _keep(_sums(model, prepared).assign(seed=0, **extra), prepared, folder)
+    _keep(_sums(model, prepared).assign(seed=0, **extra), prepared, target)
 
 
 def _sums(forecaster: Forecaster, prepared: Prepared) -> pd.DataFrame:
     """Forecast from every origin and return the sums of each, with the mean time of a forecast."""
     scoreboard = Scoreboard(prepared.params.evaluate, data_ranges(prepared.inputs.normalizer))
+    told = []
     seconds = 0.0
     for start in track(prepared.starts, f"forecasts of {forecaster.name}", console=console):
         started = time.perf_counter()
         case = forecast_case([forecaster], prepared.record, start, prepared.params.clip)
         seconds += time.perf_counter() - started
         scoreboard.add(case)
-    return scoreboard.sums().assign(forecast_seconds=seconds / len(prepared.starts))
+        if prepared.literature:
+            told.append(literature.sums_of(prepared.literature, case))
+    sums = scoreboard.sums().merge(pd.concat(told), on=literature.KEYS) if told else scoreboard.sums()
+    return sums.assign(forecast_seconds=seconds / len(prepared.starts))
 
 
-def _keep(sums: pd.DataFrame, prepared: Prepared, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / "sums.csv") as partial:
+def _keep(sums: pd.DataFrame, prepared: Prepared, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as partial:
         sums.assign(machine=describe(prepared.params.machine)).to_csv(partial, index=False)
 
 
-def _classical_key(prepared: Prepared) -> str:
-    """Hash of the data and of the code that fits, forecasts and scores; one for all, for they are quick."""
+def _scoring_key(prepared: Prepared) -> str:
+    """Hash of the data and of the code that fits classical methods, forecasts with them and scores."""
     package = Path(physicnet.__path__[0])
-    files = [*prepared.files, *sorted((package / "evaluation").glob("*.py")), package / "metrics.py"]
+    code = [*sorted((package / "evaluation").glob("*.py")), package / "metrics.py", Path(literature.__file__)]
     content = [
-        *(content_hash(file) for file in files),
+        *(content_hash(file) for file in [*prepared.files, *code]),
         prepared.params.evaluate.model_dump_json(),
         repr(prepared.starts),
     ]
@@ -166,14 +167,19 @@ def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget
     title = f"{dataset}: {len(prepared.starts)} forecasts, {length} of training, seeds: {sums['seed'].nunique()}"
     skill_results.draw(scores, results / f"skill_{dataset}.png", title)
     skill_results.show(sums, compared, config, Console())
+    ends = [".csv", "_pairs.csv", ".png"]
+    if prepared.literature:
+        theirs = literature.scores_of(prepared.literature, sums)
+        skill_results.write(theirs, results / f"skill_{dataset}_literature.csv")
+        Console().print(skill_results.literature_table(theirs, dataset))
+        ends.append("_literature.csv")
     Console().print(skill_results.cost_table(extra))
-    names = ", ".join(f"skill_{dataset}{end}" for end in (".csv", "_pairs.csv", ".png"))
-    print(f"Every lead, score and seed, in {results}: {names}")
+    print(f"Every lead, score and seed, in {results}: {', '.join(f'skill_{dataset}{end}' for end in ends)}")
 
 
 if __name__ == "__main__":
     try:
         typer.run(main)
-    except DataError as error:
+    except (DataError, ConfigError) as error:
         console.print(f"Error: {error}", markup=False, soft_wrap=True)
         raise SystemExit(1) from None

@@ -2,8 +2,8 @@
 
 | name | trained and validated on | tested on |
 |---|---|---|
+| a set of `sets/` | the files of a folder, by default of data/raw, as in `make set` | their test part |
 | knmi | the bundled radar sample, as in params.yaml | its test part |
-| temperature | the bundled temperature sample, as in `make temperature` | its test part |
 | radar | KNMI of 26 Aug 2010 and FMI of 28 Sep 2016, 2 km; the end of each validates | FMI of 9 May 2017, whole |
 | knmi_to_fmi | KNMI, the frames before the test part of params.yaml | FMI of 28 Sep 2016, whole |
 | fmi_to_knmi | FMI of 28 Sep 2016, whole | KNMI, the frames before the test part of params.yaml |
@@ -22,15 +22,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import parameter_sets
 import xarray as xr
-import yaml
+from literature import LITERATURE, Literature
 from safetensors.numpy import save
 
 import physicnet
-from physicnet.config import Params
+from physicnet.config import Params, load_params
 from physicnet.data.budget import Budget
 from physicnet.data.cache import CachedWindows
 from physicnet.data.crops import crop_table, draw_crops, starts
@@ -72,37 +72,7 @@ RADAR_BASELINES = [
 ]
 TRANSFER_BASELINES = ["persistence", *RADAR_BASELINES[5:]]  # those that nothing is fitted for cell by cell
 HOURLY_BASELINES = [*RADAR_BASELINES[:6], "persistent_anomaly", "day_ago"]
-
-# What `make temperature` sets; docs/temperature.md gives the reasons.
-TEMPERATURE: dict[str, Any] = {
-    "ingest": {
-        "pattern": "era5_*.nc",
-        "variables": [
-            {
-                "name": "t2m",
-                "channel": None,
-                "units": "degC",
-                "file_units": None,
-                "select": {},
-                "valid_min": None,
-                "valid_max": None,
-            }
-        ],
-        "coarsen": 1,
-    },
-    "clip": {"frames_in": 6},
-    "normalize": {
-        "train_fraction": 0.6,
-        "validation_fraction": 0.2,
-        "gap": 24,
-        "transforms": {"t2m": [{"kind": "anomaly", "hour_of_day": True, "harmonics": 0}]},
-        "standardize": {"t2m": "global"},
-    },
-    "crops": {"window": 16, "stride": 5},
-    "train": {"mirror": False, "rescale": 1.0},
-    "evaluate": {"thresholds": {"t2m": [5.0, 10.0]}, "fss_scale": 5},
-}
-REPLACED = ("transforms", "standardize", "thresholds")  # whose entries name variables
+NAMES = ["radar", "knmi", *TRANSFERS, *parameter_sets.names()]
 
 
 @dataclass(frozen=True)
@@ -116,46 +86,43 @@ class Prepared:
     starts: list[int]
     baselines: list[str]
     files: list[Path]  # that decide what is learned
+    literature: Literature | None = None  # whose scores are told beside ours
 
 
 def prepare(name: str, data: Path | None) -> Prepared:
-    """Read a data set, from earlier work if nothing has changed.
+    """Read a data set, from earlier work if nothing has changed; `data` is the folder of its files.
 
     Raises:
-        DataError: if the files of the data set are not there.
+        DataError: if there is no such data set, or its files are not there.
+        ConfigError: if its parameters cannot be used.
     """
-    content = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    if name == "temperature":
-        return _by_the_stages(Params.model_validate(_changed(content, TEMPERATURE)), name, HOURLY_BASELINES)
+    if name in parameter_sets.names():
+        params = parameter_sets.read(name)
+        baselines = HOURLY_BASELINES if name == "temperature" else list(params.evaluate.baselines)
+        return _by_the_stages(params, name, data or RAW, baselines)
+    if name not in NAMES:
+        raise DataError(f"{name}: no such data set; there are {', '.join(NAMES)}")
+    params, folder = load_params(Path("params.yaml")), FOLDER / "radar" / "data"
     if name == "knmi":
-        return _by_the_stages(Params.model_validate(content), name, RADAR_BASELINES)
+        return _by_the_stages(params, name, RAW, RADAR_BASELINES)
     if data is None:
         raise DataError(f"the data set {name} needs the folder with {', '.join(EVENTS.values())}: --data FOLDER")
-    params, folder = Params.model_validate(content), FOLDER / "radar" / "data"
     _prepare_events(params, data, folder)
     return _transfer(params, folder, *TRANSFERS[name]) if name in TRANSFERS else _radar(params, folder)
 
 
-def _changed(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(content)
-    for key, value in changes.items():
-        deeper = isinstance(value, dict) and key not in REPLACED
-        merged[key] = _changed(content[key], value) if deeper else value
-    return merged
-
-
-def _by_the_stages(params: Params, name: str, baselines: list[str]) -> Prepared:
+def _by_the_stages(params: Params, name: str, raw: Path, baselines: list[str]) -> Prepared:
     folder = FOLDER / name / "data"
     fields, normalized, crops = folder / "fields.zarr", folder / "normalized.zarr", folder / "crops.csv"
     fitted = {"statistics": folder / "statistics.json", "maps": folder / "maps.safetensors"}
 
     def work() -> None:
-        _ingest(params, RAW, folder)
+        _ingest(params, raw, folder)
         normalize(params.normalize, params.clip, params.ingest, fields=fields, normalized=normalized, **fitted)
         picture = {"statistics": fitted["statistics"], "crops": crops, "figure": folder / "crops.png"}
         draw_crops(params.crops, params.clip, normalized=normalized, **picture)
 
-    _once(folder, params, sorted(RAW.glob(params.ingest.pattern)), work)
+    _once(folder, params, sorted(raw.glob(params.ingest.pattern)), work)
     record, splits = Field.open(fields), json.loads(fitted["statistics"].read_text(encoding="utf-8"))["splits"]
     return Prepared(
         params,
@@ -165,6 +132,7 @@ def _by_the_stages(params: Params, name: str, baselines: list[str]) -> Prepared:
         read_starts(crops),
         baselines,
         [fitted["statistics"], fitted["maps"], crops],
+        LITERATURE.get(name),
     )
 
 
@@ -199,7 +167,7 @@ def _radar(params: Params, folder: Path) -> Prepared:
         # Of one grid only: what is fitted cell by cell knows no other, and the test event has that of 2016.
         TrainingPart(fitted_to, parts["fmi_2016"]["train"], params.clip),
         tested,
-        starts([[0, tested.shape[0]]], params.clip.frames)[::TEST_STRIDE],
+        starts([[0, tested.shape[0]]], params.clip.frames, TEST_STRIDE),
         RADAR_BASELINES,
         [folder / "statistics.json", *(folder / name / "crops.csv" for name in parts)],
     )
@@ -223,7 +191,7 @@ def _transfer(params: Params, folder: Path, trained_on: str, tested_on: str) -> 
         # What nobody observed, classical methods fill with a mean of this grid: the tested event alone has it.
         TrainingPart(tested, shown, params.clip),
         tested,
-        starts(shown, params.clip.frames)[::TRANSFER_STRIDE],
+        starts(shown, params.clip.frames, TRANSFER_STRIDE),
         TRANSFER_BASELINES,
         [folder / "statistics.json", crops],
     )

@@ -90,6 +90,18 @@ def _pair_table(variable: str, ours: str, score: str, rows: pd.DataFrame) -> Tab
     return table
 
 
+def literature_table(scores: pd.DataFrame, dataset: str) -> Table:
+    """Return the scores of the data set's literature, means over seeds and variables; see `literature.scores_of`."""
+    table = Table(title=f"{dataset}: scores of its literature", title_justify="left")
+    table.add_column("model")
+    means = scores.groupby("model", sort=False).mean(numeric_only=True).drop(columns="seed")
+    for name in means:
+        table.add_column(str(name), justify="right")
+    for model, row in means.iterrows():
+        table.add_row(labels.title(str(model)), *(f"{value:#.4g}" for value in row))
+    return table
+
+
 def cost_table(extra: pd.DataFrame) -> Table:
     """Return what each model took, means over its seeds; `extra` has a row per model and seed."""
     table = Table(title="cost", title_justify="left")

@@ -1,13 +1,10 @@
 import json
-import shlex
-import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from dvc.utils.hydra import apply_overrides
 
 from physicnet.config import ConfigError, IngestConfig, Params, load_params
 
@@ -174,28 +171,6 @@ def test_transforms_may_be_none_or_several_and_an_anomaly_forbids_rescaling_alon
     for steps in ([HOURLY], [DECIBEL, HOURLY], [log1p, POWER, HOURLY]):
         anomalies = changed(content, "normalize.transforms.rain_rate", steps)
         load(changed(anomalies, "train.rescale", 1.0), tmp_path)
-
-
-def temperature(content: dict[str, Any], folder: Path) -> Params:
-    """The parameters that `make temperature` sets, read out of what it would run."""
-    command = ["make", "--dry-run", "--old-file", ".venv/bin/.installed", "temperature"]
-    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    words = shlex.split(shown.replace("\\\n", " ").splitlines()[0])
-    assert words[:3] == ["dvc", "exp", "run"]
-    assert words[3::2] == ["-S"] * len(words[4::2])
-    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    apply_overrides(str(folder / "params.yaml"), words[4::2])
-    return load_params(folder / "params.yaml")
-
-
-def test_the_parameters_of_the_second_sample_are_valid_and_name_no_radar(
-    content: dict[str, Any], tmp_path: Path
-) -> None:
-    params = temperature(content, tmp_path)
-    assert [variable.name for variable in params.ingest.variables] == ["t2m"]
-    assert not params.normalize.is_pointwise("t2m")
-    assert len(list((REPOSITORY / "data" / "raw").glob(params.ingest.pattern))) == 1
-    assert load_params(REPOSITORY / "params.yaml").ingest.pattern == "radar_*.nc"
 
 
 def test_every_wrong_parameter_is_listed(content: dict[str, Any], tmp_path: Path) -> None:

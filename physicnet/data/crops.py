@@ -74,15 +74,19 @@ def crop_table(field: Field, splits: Mapping[str, Segments], config: CropsConfig
     """
     drawer = Drawer(config, clip.frames, ActivityReader(field, clip.frames), np.random.default_rng(config.seed))
     whole = Box(0, 0, *field.shape[2:])
-    tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames)[:: config.stride])
+    tested = (Clip("test", start, whole) for start in starts(splits["test"], clip.frames, config.stride))
     clips = chain(drawer.training(splits["train"]), drawer.validation(splits["validation"], whole), tested)
     rows = [row for index, drawn in enumerate(clips) for row in _rows(index, drawn, clip.frames)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def starts(segments: Segments, frames: int) -> list[int]:
-    """Return the first frame of every clip of `frames` frames that lies inside one segment."""
-    return [start for first, stop in segments for start in range(first, stop - frames + 1)]
+def starts(segments: Segments, frames: int, stride: int = 1) -> list[int]:
+    """Return the first frames of clips of `frames` frames that lie inside one segment.
+
+    The first begins with its segment, each other `stride` frames after the one before: so separate sequences all give
+    as many, from the same places.
+    """
+    return [start for first, stop in segments for start in range(first, stop - frames + 1, stride)]
 
 
 def _rows(index: int, clip: Clip, frames: int) -> list[tuple[int | str, ...]]:
@@ -128,7 +132,7 @@ class Drawer:
 
     def validation(self, segments: Segments, whole: Box) -> Iterator[Clip]:
         """Give the clips that start every `stride` frames, seen as a whole, with local windows drawn inside."""
-        for start in starts(segments, self.frames)[:: self.config.stride]:
+        for start in starts(segments, self.frames, self.config.stride):
             yield Clip("validation", start, whole, self._windows(self.activity.read(start), whole))
 
     def _totals(self, candidates: list[int]) -> tuple[Float64[np.ndarray, "clips 2"], float]:

@@ -42,8 +42,10 @@ def fit_memory(
     products = rearrange(einsum(moment, fading, "c k f, k j -> c f j"), "c f j -> c (f j)")
     cells = gram[:, :, -1, -1].sum(dim=1)[:, None]  # c 1; the last feature is 1
     ridge = RIDGE * squares.diagonal(dim1=1, dim2=2) + FAINT**2 * cells.clamp(min=1)
-    weights = torch.linalg.solve(squares + torch.diag_embed(ridge), products[..., None])
-    return rearrange(weights, "c (f j) 1 -> c f j", f=NUM_FEATURES).float()
+    normal = squares + torch.diag_embed(ridge)
+    # One variable after the other: torch 2.13 with MKL solves a batch of such matrices wrongly on several threads.
+    weights = torch.stack([torch.linalg.solve(*pair) for pair in zip(normal, products, strict=True)])
+    return rearrange(weights, "c (f j) -> c f j", f=NUM_FEATURES).float()
 
 
 def moments(

@@ -1,9 +1,11 @@
 from io import StringIO
 from pathlib import Path
 
+import literature
 import numpy as np
 import pandas as pd
 import pytest
+import skill
 import skill_data
 import skill_results
 import xarray as xr
@@ -13,8 +15,11 @@ from rich.console import Console
 from physicnet.config import EvaluateConfig, Params
 from physicnet.data.normalize import split
 from physicnet.data.synthetic import Uniform, Waves, advected_field, write_netcdf
+from physicnet.evaluation.rivals import build_baselines
 from physicnet.fields import DataError, Field
 from physicnet.metrics import error_sums, event_sums
+from physicnet.source.reaction_diffusion import SYSTEMS
+from physicnet.source.simulation import write_simulation
 
 ROOT = Path(__file__).parents[2]
 CONFIG = EvaluateConfig(baselines=[], thresholds={"rain": [1.0]}, fss_scale=3, bootstrap_samples=200, seed=0)
@@ -106,22 +111,27 @@ def test_a_transfer_trains_on_one_event_and_tests_on_the_other_before_the_test_p
     assert max(ends) <= (before if tested == "knmi" else 40) == last
 
 
-def test_temperature_differs_from_the_parameters_as_the_makefile_says() -> None:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params = Params.model_validate(skill_data._changed(content, skill_data.TEMPERATURE))
-    lines = (ROOT / "Makefile").read_text(encoding="utf-8").partition("TEMPERATURE := ")[2].partition("\n\n")[0]
-    settings = [line.strip(" \\'").removeprefix("-S '") for line in lines.splitlines() if "-S" in line]
-    changed = dict(setting.lstrip("+").split("=", 1) for setting in settings if not setting.startswith("~"))
-    for dotted, text in changed.items():
-        if dotted == "evaluate.baselines":  # the benchmark has its own
-            continue
-        found = params.model_dump()
-        for name in dotted.split("."):
-            found = found[name]
-        expected = yaml.safe_load(text)
-        if dotted == "ingest.variables":
-            found = [variable | {"channel": None} for variable in found]
-        assert found == expected, dotted
+def test_a_set_goes_through_the_stages_of_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_folder(tmp_path))
+    write_simulation(tmp_path / "archive", SYSTEMS["gray-scott"](num_cells=32), 10, 36, seed=0, per_file=4)
+    prepared = skill_data.prepare("gray-scott", tmp_path / "archive")
+    assert prepared.params.clip.frames == 34
+    assert prepared.record.shape == (360, 2, 32, 32)
+    assert len(prepared.inputs.clips) == 2000
+    assert len(prepared.training.segments) == 8
+    assert [start // 36 for start in prepared.starts] == [9]
+    assert prepared.baselines == prepared.params.evaluate.baselines
+    (persistence,) = build_baselines([], prepared.training, prepared.inputs.normalizer)
+    sums = skill._sums(persistence, prepared).assign(seed=0)
+    assert len(sums) == 2 * 30
+    assert prepared.literature is not None
+    scores = literature.scores_of(prepared.literature, sums)
+    assert scores[["VRMSE 1", "VRMSE 6–12", "VRMSE 13–30"]].apply(lambda row: row.is_monotonic_increasing, axis=1).all()
+
+
+def test_a_data_set_that_is_not_known_is_refused_with_a_list() -> None:
+    with pytest.raises(DataError, match=r"grey-scott: no such data set; there are radar, knmi, .*gray-scott"):
+        skill_data.prepare("grey-scott", None)
 
 
 def rain(values: np.ndarray) -> Field:
@@ -187,6 +197,17 @@ def test_every_seed_has_its_scores_beside_persistence() -> None:
     ours = scores[scores["model"] == "physicnet"].set_index(["seed", "lead"])
     assert ours.loc[(1, 1), "mae"] == pytest.approx(ours.loc[(0, 1), "mae"] * 2, rel=1e-5)
     assert ours.loc[(0, 1), "skill"] == pytest.approx(1 - 0.2**2, rel=1e-5)
+
+
+def test_scores_of_the_literature_are_shown_as_means_over_seeds_and_variables() -> None:
+    where = {"model": ["physicnet"] * 4 + ["advection"] * 2, "seed": [0, 0, 1, 1, 0, 0], "variable": ["u", "v"] * 3}
+    scores = pd.DataFrame(where | {"VRMSE 1": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7]})
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(skill_results.literature_table(scores, "gray-scott"))
+    text = " ".join(console.export_text().split())
+    assert "gray-scott: scores of its literature" in text
+    assert "PhysicNet │ 0.2500" in text
+    assert "Advection │ 0.6000" in text
 
 
 def test_tables_name_rivals_and_leads_and_the_figure_is_written(tmp_path: Path) -> None:

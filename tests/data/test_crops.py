@@ -51,6 +51,10 @@ def test_starts_stay_inside_their_segment() -> None:
     assert starts([[0, 6], [6, 9], [10, 12]], 3) == [0, 1, 2, 3, 6]
 
 
+def test_a_stride_begins_anew_with_each_segment() -> None:
+    assert starts([[0, 49], [50, 99]], 25, 12) == [0, 12, 24, 50, 62, 74]  # SEVIR's own benchmark: three clips an event
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     steps=st.lists(st.sampled_from([1, 1, 1, 1, 1, 1, 2, 9]), min_size=30, max_size=90),

@@ -50,6 +50,17 @@ def test_a_field_that_stays_is_left_as_it_is():
     assert error.square().mean() < 1e-4
 
 
+def test_several_variables_are_fitted_alike_on_any_number_of_threads():
+    clips = [torch.cat([still(seed, 0.8), still(seed + 4, 0.6)], dim=1) for seed in range(4)]
+    alone = fit_memory(clips, T)
+    torch.set_num_threads(2)
+    try:
+        together = fit_memory(clips, T)
+    finally:
+        torch.set_num_threads(1)
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+
+
 def test_where_nothing_moves_nothing_is_carried(monkeypatch: pytest.MonkeyPatch):
     noise = still(9, 1.0)[0]
     clip = torch.stack([noise.roll((frame, -frame), dims=(-2, -1)) for frame in range(T + K)])
