@@ -4,6 +4,7 @@ import inspect
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,12 @@ def test_code_dependencies_are_what_the_stage_imports(stage: str) -> None:
     declared = {path for path in STAGES[stage]["deps"] if path.endswith(".py")}
     imported = {path_of(module) for module in closure(FUNCTIONS[stage].__module__)}
     assert declared == imported, f"deps of {stage} in dvc.yaml: add {imported - declared}, drop {declared - imported}"
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Their folders are no packages: pytest would take the second for the first, when all are run together."""
+    names = Counter(file.name for file in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_packages_hold_no_code_that_dvc_would_not_see() -> None:
