@@ -14,8 +14,8 @@ from jaxtyping import Bool, Complex128, Float64
 
 
 @dataclass(frozen=True)
-class Periodic:
-    """A square of `num` × `num` cells that repeats after `length`: Fourier series."""
+class Square:
+    """`num` × `num` cells on a side of `length`."""
 
     num: int
     length: float
@@ -24,6 +24,11 @@ class Periodic:
     def centres(self) -> Float64[np.ndarray, "n"]:
         """Return x of the columns, y of the rows."""
         return self.length / self.num * (np.arange(self.num) + 0.5)
+
+
+@dataclass(frozen=True)
+class Periodic(Square):
+    """A square that repeats after `length`: Fourier series."""
 
     @cached_property
     def wavenumbers(self) -> tuple[Float64[np.ndarray, "1 k"], Float64[np.ndarray, "h 1"]]:
@@ -75,16 +80,8 @@ class Periodic:
 
 
 @dataclass(frozen=True)
-class NoFlux:
-    """A square of `num` × `num` cells through whose borders nothing passes: cosine series."""
-
-    num: int
-    length: float
-
-    @property
-    def centres(self) -> Float64[np.ndarray, "n"]:
-        """Return x of the columns, y of the rows."""
-        return self.length / self.num * (np.arange(self.num) + 0.5)
+class NoFlux(Square):
+    """A square through whose borders nothing passes: cosine series."""
 
     @cached_property
     def squared(self) -> Float64[np.ndarray, "h w"]:
