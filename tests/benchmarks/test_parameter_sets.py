@@ -7,6 +7,8 @@ from pathlib import Path
 import parameter_sets
 import pytest
 
+from physicnet.config import load_params
+
 ROOT = Path(__file__).parents[2]
 FAKE = '#!/bin/sh\nprintf \'%s\\n\' "$0" "$@" >> told\n'
 
@@ -30,6 +32,7 @@ def test_the_set_of_temperature_reads_the_second_bundled_sample() -> None:
     assert [variable.name for variable in params.ingest.variables] == ["t2m"]
     assert not params.normalize.is_pointwise("t2m")
     assert len(list((ROOT / "data" / "raw").glob(params.ingest.pattern))) == 1
+    assert load_params(ROOT / "params.yaml").ingest.pattern == "radar_*.nc"
 
 
 def run_make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
