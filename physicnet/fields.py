@@ -23,11 +23,11 @@ SHARD_BYTES = 32 * 2**20
 # smaller chunks cost more in zarr's handling of each than they save (benchmarks/README.md).
 CHUNK_CELLS = 256
 
+# Zarr's codecs in Rust, for reading: twice as fast as those in Python (benchmarks/README.md).
 # Coordinates along time of a record of separate sequences: the number of each frame's sequence, and its part if given.
 SEQUENCE, PART = "sequence", "part"
 PARTS = ("train", "validation", "test")
 
-# Zarr's codecs in Rust, for reading: twice as fast as those in Python (benchmarks/README.md).
 READING = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
