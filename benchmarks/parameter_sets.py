@@ -5,6 +5,7 @@
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,8 +27,8 @@ def overrides(name: str) -> list[str]:
     return [line for line in lines if not line.startswith("#")]
 
 
-def read(name: str) -> Params:
-    """Return the params.yaml of this folder with the overrides of a set, which DVC itself applies.
+def read(name: str, further: Sequence[str] = ()) -> Params:
+    """Return the params.yaml of this folder with the overrides of a set and further ones, which DVC itself applies.
 
     Raises:
         ConfigError: if the result cannot be used.
@@ -35,5 +36,5 @@ def read(name: str) -> Params:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         shutil.copy("params.yaml", path)
-        apply_overrides(str(path), overrides(name))
+        apply_overrides(str(path), [*overrides(name), *further])
         return load_params(path)

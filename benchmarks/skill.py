@@ -56,11 +56,15 @@ def main(
     steps: Annotated[int | None, typer.Option(min=1, help="training steps instead of minutes")] = None,
     only: Annotated[list[str] | None, typer.Option(help="a model to work on; may be given several times")] = None,
     learning_rate: Annotated[float, typer.Option(help="highest, of the peers")] = 1e-3,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("-S", metavar="NAME=VALUE", help="an override after the set's, as of `dvc exp run`"),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="in place of machine.device of params.yaml")] = None,
     results: Annotated[Path, typer.Option(help="folder to write to")] = Path("docs/results"),
 ) -> None:
     """Train and score what is not done yet; print and write everything that is."""
-    prepared = _on(prepare(dataset, data), device)
+    prepared = _on(prepare(dataset, data, settings or ()), device)
     budget = Budget(minutes, steps, learning_rate)
     models = ["physicnet", "memory", *peers(prepared)]
     _check(only, [*models, *prepared.baselines])
@@ -79,7 +83,7 @@ def main(
             _score_classical(name, prepared, target)
     targets = [*learned.values(), *classical.values()]
     done = pd.concat([pd.read_csv(target) for target in targets if target.is_file()], ignore_index=True)
-    _report(done, dataset, prepared, budget, results)
+    _report(done, dataset, prepared, budget, settings or [], results)
 
 
 def _on(prepared: Prepared, device: str | None) -> Prepared:
@@ -155,7 +159,9 @@ def _scoring_key(prepared: Prepared) -> str:
 EXTRA = ["parameters", "steps", "train_seconds", "validation_loss", "forecast_seconds", "machine"]
 
 
-def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget, results: Path) -> None:
+def _report(
+    done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget, settings: list[str], results: Path
+) -> None:
     config = prepared.params.evaluate
     extra = done.groupby(["model", "seed"], sort=False)[EXTRA].first().reset_index()
     sums = done.drop(columns=EXTRA)
@@ -164,7 +170,8 @@ def _report(done: pd.DataFrame, dataset: str, prepared: Prepared, budget: Budget
     skill_results.write(scores, results / f"skill_{dataset}.csv")
     skill_results.write(compared, results / f"skill_{dataset}_pairs.csv")
     length = f"{budget.minutes:g} minutes" if budget.steps is None else f"{budget.steps} steps"
-    title = f"{dataset}: {len(prepared.starts)} forecasts, {length} of training, seeds: {sums['seed'].nunique()}"
+    title = f"{' '.join([dataset, *settings])}: {len(prepared.starts)} forecasts, {length} of training, seeds: "
+    title += str(sums["seed"].nunique())
     skill_results.draw(scores, results / f"skill_{dataset}.png", title)
     skill_results.show(sums, compared, config, Console())
     ends = [".csv", "_pairs.csv", ".png"]

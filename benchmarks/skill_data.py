@@ -18,7 +18,7 @@ by KNMI's own (Z = 200 R^1.6): then 2 mm/h means rain of 2 mm/h in both, as far 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -89,19 +89,23 @@ class Prepared:
     literature: Literature | None = None  # whose scores are told beside ours
 
 
-def prepare(name: str, data: Path | None) -> Prepared:
+def prepare(name: str, data: Path | None, overrides: Sequence[str] = ()) -> Prepared:
     """Read a data set, from earlier work if nothing has changed; `data` is the folder of its files.
 
+    A parameter set takes overrides after its own, as `make set` does; the other data sets have none.
+
     Raises:
-        DataError: if there is no such data set, or its files are not there.
+        DataError: if there is no such data set, its files are not there, or it takes no overrides.
         ConfigError: if its parameters cannot be used.
     """
     if name in parameter_sets.names():
-        params = parameter_sets.read(name)
+        params = parameter_sets.read(name, overrides)
         baselines = HOURLY_BASELINES if name == "temperature" else list(params.evaluate.baselines)
         return _by_the_stages(params, name, data or RAW, baselines)
     if name not in NAMES:
         raise DataError(f"{name}: no such data set; there are {', '.join(NAMES)}")
+    if overrides:
+        raise DataError(f"{name}: takes no overrides ({', '.join(overrides)}); its parameters are in params.yaml")
     params, folder = load_params(Path("params.yaml")), FOLDER / "radar" / "data"
     if name == "knmi":
         return _by_the_stages(params, name, RAW, RADAR_BASELINES)

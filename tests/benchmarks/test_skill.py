@@ -129,6 +129,18 @@ def test_a_set_goes_through_the_stages_of_the_pipeline(tmp_path: Path, monkeypat
     assert scores[["VRMSE 1", "VRMSE 6–12", "VRMSE 13–30"]].apply(lambda row: row.is_monotonic_increasing, axis=1).all()
 
 
+def test_overrides_follow_those_of_a_set_and_are_refused_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_folder(tmp_path))
+    write_simulation(tmp_path / "archive", SYSTEMS["gray-scott"](num_cells=64), 10, 12, seed=0, per_file=10)
+    prepared = skill_data.prepare("gray-scott", tmp_path / "archive", ["ingest.coarsen=2", "clip.frames_out=8"])
+    assert prepared.record.shape == (120, 2, 32, 32)
+    assert prepared.params.clip.frames == 12
+    with pytest.raises(DataError, match=r"knmi: takes no overrides \(ingest.coarsen=2\)"):
+        skill_data.prepare("knmi", None, ["ingest.coarsen=2"])
+
+
 def test_a_data_set_that_is_not_known_is_refused_with_a_list() -> None:
     with pytest.raises(DataError, match=r"grey-scott: no such data set; there are radar, knmi, .*gray-scott"):
         skill_data.prepare("grey-scott", None)
