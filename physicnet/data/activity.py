@@ -12,6 +12,8 @@ from jaxtyping import Float32, Float64, UInt16
 
 from physicnet.fields import Field
 
+READ_VALUES = 2**23  # read at once, 32 MiB
+
 
 @dataclass(frozen=True)
 class Activity:
@@ -66,10 +68,10 @@ class Frame:
 
 
 class ActivityReader:
-    """Reads the activity of the clips of a field, frame by frame.
+    """Reads the activity of the clips of a field.
 
     It keeps the sums of the frames of one clip, 8 bytes a cell and frame, so clips that are asked for in the order of
-    their starts have each frame read once.
+    their starts have each frame read once. Frames are read many at a time: opening them costs more than small ones do.
     """
 
     def __init__(self, field: Field, num_frames: int) -> None:
@@ -81,8 +83,10 @@ class ActivityReader:
     def read(self, start: int) -> Activity:
         """Sum up the clip whose first frame is `start`."""
         clip = range(start, start + self._num_frames)
-        self._sums = {index: self._sums[index] if index in self._sums else self._frame(index) for index in clip}
-        first, *others = self._sums.values()
+        self._sums = {index: self._sums[index] for index in clip if index in self._sums}
+        known = next((index for index in clip if index not in self._sums), clip.stop)
+        self._sums |= self._read(known, clip.stop)
+        first, *others = (self._sums[index] for index in clip)
         return Activity(
             change=_total([frame.change for frame in others], like=first.change),
             pairs=_total([frame.pairs for frame in others], like=first.change),
@@ -90,12 +94,16 @@ class ActivityReader:
             values=self._num_frames * self._field.shape[1],
         )
 
-    def _frame(self, index: int) -> Frame:
-        frame = self._field.frames(index, index + 1)[0]
-        # The first frame of the record has none before it, but neither has a clip that begins with it.
-        before = frame if index == 0 else self._values(index - 1)
-        self._last = index, frame
-        return Frame.of(frame, before)
+    def _read(self, start: int, stop: int) -> dict[int, Frame]:
+        """Sum up the frames `start` to `stop` (half open)."""
+        at_once = max(1, READ_VALUES // int(np.prod(self._field.shape[1:])))
+        sums = {}
+        for first in range(start, stop, at_once):
+            for index, frame in enumerate(self._field.frames(first, min(first + at_once, stop)), start=first):
+                # The first frame of the record has none before it, but neither has a clip that begins with it.
+                sums[index] = Frame.of(frame, frame if index == 0 else self._values(index - 1))
+                self._last = index, frame
+        return sums
 
     def _values(self, index: int) -> Float32[np.ndarray, "c h w"]:
         if self._last is not None and self._last[0] == index:

@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 from samples import START, STEP
 
+from physicnet.data import activity as activity_module
 from physicnet.data.activity import Activity, ActivityReader, window_sums
 from physicnet.fields import Field
 
@@ -65,8 +66,12 @@ def test_a_missing_clip_has_neither_activity_nor_coverage() -> None:
     assert not coverage.any()
 
 
+@pytest.mark.parametrize("read_values", [1, 3 * 126, 2**23])  # a frame has 126 values
 @pytest.mark.parametrize("starts", [range(6), [0, 3, 4], [5, 2, 0, 2]])
-def test_a_clip_has_the_activity_of_its_frames_alone_in_whatever_order_clips_are_read(starts: list[int]) -> None:
+def test_a_clip_has_the_activity_of_its_frames_alone_in_whatever_order_clips_are_read(
+    starts: list[int], read_values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity_module, "READ_VALUES", read_values)
     values = np.random.default_rng(0).normal(size=(9, 2, 7, 9)).astype(np.float32)
     values[np.random.default_rng(1).random(values.shape) < 0.3] = np.nan
     reader = ActivityReader(field(values), 4)
