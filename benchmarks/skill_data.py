@@ -294,8 +294,8 @@ def pooled_normalizer(parts: Mapping[str, tuple[Field, Segments]], params: Param
     number = total = squares = 0.0
     for record, segments in parts.values():
         for start, stop in segments:
-            for frame in range(start, stop):
-                values = record.frames(frame, frame + 1).astype(np.float64)
+            for frame in record.each_frame(start, stop):
+                values = frame.astype(np.float64)
                 for step in steps:
                     values = step.forward(values)
                 values = values[np.isfinite(values)]

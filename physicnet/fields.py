@@ -23,11 +23,14 @@ SHARD_BYTES = 32 * 2**20
 # smaller chunks cost more in zarr's handling of each than they save (benchmarks/README.md).
 CHUNK_CELLS = 256
 
-# Zarr's codecs in Rust, for reading: twice as fast as those in Python (benchmarks/README.md).
+# Read at once where frames are read one after the other, 32 MiB.
+READ_VALUES = 2**23
+
 # Coordinates along time of a record of separate sequences: the number of each frame's sequence, and its part if given.
 SEQUENCE, PART = "sequence", "part"
 PARTS = ("train", "validation", "test")
 
+# Zarr's codecs in Rust, for reading: twice as fast as those in Python (benchmarks/README.md).
 READING = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
 
 
@@ -200,6 +203,12 @@ class Field:
         cut = dict(zip(self.spatial_dims, (rows, columns), strict=True))
         block = self.dataset.isel({self.time_dim: slice(start, stop), **cut})
         return np.stack([block[name].values for name in self.variables], axis=1).astype(np.float32, copy=False)
+
+    def each_frame(self, start: int, stop: int) -> Iterator[Float32[np.ndarray, "c h w"]]:
+        """Read the frames `start` to `stop` one after the other, many at once: a read costs more than a small frame."""
+        at_once = max(1, READ_VALUES // int(np.prod(self.shape[1:])))
+        for first in range(start, stop, at_once):
+            yield from self.frames(first, min(first + at_once, stop))
 
     @classmethod
     def open(cls, path: Path) -> "Field":

@@ -12,8 +12,6 @@ from jaxtyping import Float32, Float64, UInt16
 
 from physicnet.fields import Field
 
-READ_VALUES = 2**23  # read at once, 32 MiB
-
 
 @dataclass(frozen=True)
 class Activity:
@@ -71,7 +69,7 @@ class ActivityReader:
     """Reads the activity of the clips of a field.
 
     It keeps the sums of the frames of one clip, 8 bytes a cell and frame, so clips that are asked for in the order of
-    their starts have each frame read once. Frames are read many at a time: opening them costs more than small ones do.
+    their starts have each frame read once.
     """
 
     def __init__(self, field: Field, num_frames: int) -> None:
@@ -96,13 +94,11 @@ class ActivityReader:
 
     def _read(self, start: int, stop: int) -> dict[int, Frame]:
         """Sum up the frames `start` to `stop` (half open)."""
-        at_once = max(1, READ_VALUES // int(np.prod(self._field.shape[1:])))
         sums = {}
-        for first in range(start, stop, at_once):
-            for index, frame in enumerate(self._field.frames(first, min(first + at_once, stop)), start=first):
-                # The first frame of the record has none before it, but neither has a clip that begins with it.
-                sums[index] = Frame.of(frame, frame if index == 0 else self._values(index - 1))
-                self._last = index, frame
+        for index, frame in enumerate(self._field.each_frame(start, stop), start=start):
+            # The first frame of the record has none before it, but neither has a clip that begins with it.
+            sums[index] = Frame.of(frame, frame if index == 0 else self._values(index - 1))
+            self._last = index, frame
         return sums
 
     def _values(self, index: int) -> Float32[np.ndarray, "c h w"]:

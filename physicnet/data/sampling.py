@@ -37,10 +37,8 @@ def movement(field: Field, splits: Mapping[str, Segments]) -> Movement:
     of_frames = np.full(max(stop for segments in splits.values() for _, stop in segments), np.nan)
     for part in ("train", "validation"):
         for first, stop in splits[part]:
-            before = field.frames(first, first + 1)[0]
-            for index in range(first + 1, stop):
-                values = field.frames(index, index + 1)[0]
-                frame, before = Frame.of(values, before), values
+            for index, (before, values) in enumerate(pairwise(field.each_frame(first, stop)), start=first + 1):
+                frame = Frame.of(values, before)
                 if frame.pairs.any():
                     of_frames[index] = frame.change.sum() / frame.pairs.sum()
                 if part == "train":

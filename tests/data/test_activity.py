@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 from samples import START, STEP
 
-from physicnet.data import activity as activity_module
+from physicnet import fields
 from physicnet.data.activity import Activity, ActivityReader, window_sums
 from physicnet.fields import Field
 
@@ -71,7 +71,7 @@ def test_a_missing_clip_has_neither_activity_nor_coverage() -> None:
 def test_a_clip_has_the_activity_of_its_frames_alone_in_whatever_order_clips_are_read(
     starts: list[int], read_values: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activity_module, "READ_VALUES", read_values)
+    monkeypatch.setattr(fields, "READ_VALUES", read_values)
     values = np.random.default_rng(0).normal(size=(9, 2, 7, 9)).astype(np.float32)
     values[np.random.default_rng(1).random(values.shape) < 0.3] = np.nan
     reader = ActivityReader(field(values), 4)
