@@ -141,7 +141,8 @@ def sweep(params: Params, budget: argparse.Namespace) -> pd.DataFrame:
         (weight, seed): with_weight(params.train, weight, seed, budget) for seed in range(SEEDS) for weight in WEIGHTS
     }
     if not all(kept(config, params)[0].is_file() for config in configs.values()):
-        memory = fit_memory(inputs.clips.spread(MEMORY_CLIPS), params.clip.frames_in)
+        moves = params.model.flow != "none"
+        memory = fit_memory(inputs.clips.spread(MEMORY_CLIPS), params.clip.frames_in, moves=moves)
         for config in configs.values():
             learn(config, params, inputs, memory)
     splits = json.loads(STATISTICS.read_text(encoding="utf-8"))["splits"]

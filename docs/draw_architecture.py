@@ -87,9 +87,9 @@ def draw_levels(axes: Axes) -> None:
         (38, 14),
         GLOBAL,
         "Source expert",
-        ["coarse amounts, rising with the", "lead, × bands of the field"],
+        ["coarse amounts × bands; with", "model.drawing, a U-Net beside"],
     )
-    box(axes, (98, 25), (38, 14), LOCAL, "Source expert", ["the same, at full resolution"])
+    box(axes, (98, 25), (38, 14), LOCAL, "Source expert", ["coarse amounts × bands,", "at full resolution"])
     box(axes, (98, 8), (38, 14), LOCAL, "Flow expert", ["ConvGRU corrects the global", "flow in the same way"])
     for y, text in ((91, "latent"), (74, "features"), (32, "features"), (15, "latent")):
         arrow(axes, [(84, y), (98, y)])

@@ -406,7 +406,8 @@ class ModelConfig(Section):
 
     Without `quantize` the experts read latents as they are, and the codebook follows them unheard. `flow` is who says
     what moves: the `experts`, beginning at the first flow; the `first` flow alone, which has no learned parameter; or
-    `none`, and nothing does.
+    `none`, and nothing does. `drawing` is the number of channels with which the global level draws sources beside
+    those of bands; 0, and it draws none.
     """
 
     seed: Index
@@ -419,6 +420,7 @@ class ModelConfig(Section):
     quantize: bool
     flow: Literal["experts", "first", "none"]
     flow_iterations: Count
+    drawing: Index
 
 
 class TrainingConfig(Section):

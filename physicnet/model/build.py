@@ -18,11 +18,12 @@ LOCAL_FLOW_SCALE = 2
 
 def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -> PhysicNet:
     """An untrained model: its forecast is the last frame, carried along the first flow."""
+    sizes = {"variables": variables, "frames_in": frames_in}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return PhysicNet(
-            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, variables=variables, frames_in=frames_in),
-            _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, variables=variables, frames_in=frames_in),
+            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, drawing=config.drawing, **sizes),
+            _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, drawing=0, **sizes),
             Codebook(
                 config.num_codes,
                 config.code_dim,
@@ -37,12 +38,16 @@ def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -
         )
 
 
-def _level(config: ModelConfig, strides: tuple[int, ...], flow_scale: int, *, variables: int, frames_in: int) -> Level:
+def _level(
+    config: ModelConfig, strides: tuple[int, ...], flow_scale: int, *, drawing: int, variables: int, frames_in: int
+) -> Level:
     widths = (config.channels, config.channels * 3 // 2, config.channels * 2)
     return Level(
         Encoder(2 * frames_in * variables, widths, strides, config.code_dim),
         _flow(config, flow_scale),
-        SourceExpert(widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables),
+        SourceExpert(
+            widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables, drawing=drawing
+        ),
     )
 
 

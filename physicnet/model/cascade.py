@@ -15,9 +15,11 @@ weight: S-PROG estimates its lifetimes from the latest frames, too.
 | level | the coarsest bands, softly bounded: how high the field is there |
 | features | bands, change, bands times steadiness, growth and level, and 1 |
 | weight | of a feature, Σ_j w_j exp(-lead / lifetime_j) |
-| memory | Σ_f weight_f(lead) · feature_f: what the last frame gains on its way, wherever it is |
+| memory | Σ_f weight_f(lead) · feature_f, over the features of all variables: what the last frame gains on its way, \
+wherever it is |
 
-Axes: b batch, k leads, c variables, n bands, f features, j lifetimes, h w rows and columns.
+Axes: b batch, k leads, c variables, n bands, f features, g features of all variables, j lifetimes, h w rows
+and columns.
 """
 
 from collections.abc import Sequence
@@ -42,11 +44,12 @@ class Memory(nn.Module):
 
     def __init__(self, variables: int) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.zeros(variables, NUM_FEATURES, len(LIFETIMES)))
+        self.weights = nn.Parameter(torch.zeros(variables, variables * NUM_FEATURES, len(LIFETIMES)))
 
     def forward(self, features: Float[Tensor, "b c f h w"], num_leads: int) -> Float[Tensor, "b k c h w"]:
         """What is added to the last frame at leads 1..num_leads, in standard deviations."""
-        return torch.einsum("bcfhw,cfj,kj->bkchw", features, self.weights, decays(num_leads, LIFETIMES, self.weights))
+        fading = decays(num_leads, LIFETIMES, self.weights)
+        return torch.einsum("bghw,cgj,kj->bkchw", features.flatten(1, 2), self.weights, fading)
 
 
 def decays(num_leads: int, lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:

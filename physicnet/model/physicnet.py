@@ -103,7 +103,7 @@ class Alone(NamedTuple):
     source: Float[Tensor, "b k c h w"]  # memory included
     within: Range
     flow: Float[Tensor, "b 2 h w"]
-    passing: Float[Tensor, "b 2 h w"]
+    passing: Float[Tensor, "b 2 h w"] | None  # None: nothing moves
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +115,14 @@ class Prediction:
     gate: Float[Tensor, "b k c h w"]
     codes: tuple[Quantized, Quantized]  # as the global level and as the local one sees it
     limited: Float[Tensor, "b k c"]  # share of the cells whose value `grow` had to hold back
-    paths: Float[Tensor, "b k 2 h w"]  # see `warp.py`
+    paths: Float[Tensor, "b k 2 h w"] | None  # see `warp.py`; None: nothing moves
     presence: Float[Tensor, "b 1 h w"]  # how far the local level speaks of a cell of the last frame, 0 to 1
     alone: Alone
 
     @cached_property
     def global_frames(self) -> Float[Tensor, "b k c h w"]:
         """The forecast without the local level."""
-        paths = trajectories(self.alone.flow, self.frames.shape[1], passing=self.alone.passing)
+        paths = paths_of(self.alone.flow, self.alone.passing, self.frames.shape[1])
         return carry(grow(self.alone.last, self.alone.source, self.alone.within), paths)
 
     @cached_property
@@ -188,8 +188,8 @@ class PhysicNet(nn.Module):
         fused_flow = flow + local.presence * local.turn
         memory = self.memory(features, num_leads)
         fused_source = memory + torch.lerp(source.value, local.source.value, gate)
-        passing = passing_flow(past, observed, fused_flow) if self.moves else torch.zeros_like(fused_flow)  # b 2 h w
-        paths = trajectories(fused_flow, num_leads, passing=passing)  # b k 2 h w
+        passing = passing_flow(past, observed, fused_flow) if self.moves else None  # b 2 h w
+        paths = paths_of(fused_flow, passing, num_leads)  # b k 2 h w
         return Prediction(
             frames=carry(grow(last, fused_source, within), paths),
             flow=fused_flow,
@@ -248,7 +248,9 @@ class PhysicNet(nn.Module):
 def observe(past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], *, moves: bool = True) -> Present:
     """Estimate the first flow (none unless it `moves`) and carry every frame along it to the time of the last."""
     b, t, _, h, w = past.shape
-    flow = estimate_flow(past, observed) if moves else past.new_zeros(b, 2, h, w)
+    if not moves:
+        return Present(past.new_zeros(b, 2, h, w), past, observed)
+    flow = estimate_flow(past, observed)
     paths = trajectories(flow, t - 1)  # b t-1 2 h w, of ages 1..t-1
     frames, masks = [past[:, -1]], [observed[:, -1]]
     for age in range(1, t):
@@ -264,12 +266,19 @@ def scales(last: Float[Tensor, "b c h w"], present: Present) -> Float[Tensor, "b
     return make_features(last, complete(present.frames[:, -2], present.observed[:, -2]))
 
 
+def paths_of(
+    flow: Float[Tensor, "b 2 h w"], passing: Float[Tensor, "b 2 h w"] | None, num_leads: int
+) -> Float[Tensor, "b k 2 h w"] | None:
+    """The trajectories of a flow; none without the passing one, for then nothing moves."""
+    return None if passing is None else trajectories(flow, num_leads, passing=passing)
+
+
 class FirstGuess(NamedTuple):
     """What is known of a forecast before anything is learned: frame + memory(features), carried along the paths."""
 
     frame: Float[Tensor, "b c h w"]
     features: Float[Tensor, "b c f h w"]
-    paths: Float[Tensor, "b k 2 h w"]
+    paths: Float[Tensor, "b k 2 h w"] | None  # None: nothing moves
 
 
 @torch.no_grad()
@@ -278,8 +287,7 @@ def first_guess(
 ) -> FirstGuess:
     """The last frame, its scales, and the trajectories of the first flow, if it `moves`."""
     present = observe(past, observed, moves=moves)
-    passing = passing_flow(past, observed, present.flow) if moves else None
-    paths = trajectories(present.flow, num_leads, passing=passing)
+    paths = paths_of(present.flow, passing_flow(past, observed, present.flow) if moves else None, num_leads)
     last = complete(past[:, -1], observed[:, -1])
     return FirstGuess(last, scales(last, present), paths)
 

@@ -2,26 +2,31 @@
 
 The memory (see `cascade.py`) tells how long each scale lives wherever it is; the source expert tells, place by place,
 what is different there. It says how much of each band of the field, and of its latest change, is gained by and by.
+The expert of the global level may also draw: a network that looks at the bands of all variables at once, on the grid of
+the frame and on coarser ones, says cell by cell what is gained beside them. Fields that react on the spot ask for that.
 
 | symbol | what |
 |---|---|
 | basis | m features per cell: the bands of the last frame, and how they changed (see `cascade.py`) |
 | rises | 1 - exp(-lead / lifetime_j): a source is nothing at lead 0, and bounded ever after |
 | amounts | how much of each feature is gained with each rise, on the coarse grid of the latent |
+| drawn | what is gained beside it, on the grid of the frame, at some leads; linear between them |
 | confidence | how sure the level is of itself, by which the levels are fused |
-| source | Σ_j rise_j(lead) (amounts_j0 + Σ_m amounts_jm · basis_m): added to the last frame before it moves |
+| source | Σ_j rise_j(lead) (amounts_j0 + Σ_m amounts_jm · basis_m) + drawn(lead): added to the last frame before \
+it moves |
 
-That the fine scales come from the field itself, and only their amounts are learned, leaves little to learn by heart: a
-network that drew the source itself, cell by cell, did worse on another event than none (docs/decisions/0015).
-Any number of leads can be asked for, at the cost of a few multiplications for each.
+Any number of leads can be asked for, at the cost of a few multiplications for each. Beyond those that were trained,
+what is drawn fades to nothing within the next two of its own. What the drawing is worth: docs/decisions/0028.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from physicnet.model.cascade import decays
 from physicnet.model.encoder import conv
@@ -29,6 +34,7 @@ from physicnet.model.warp import resize
 
 BOUND = 4.0  # standard deviations; no source takes a value farther than this from what was observed
 RISING = (3.0, 10.0, 30.0)  # lifetimes, leads
+DRAWN = (1, 2, 3, 5, 8, 10, 12, 16, 20, 25, 30, 40)  # leads; after the last one nothing changes
 
 
 class Source(NamedTuple):
@@ -39,14 +45,18 @@ class Source(NamedTuple):
 
 
 class SourceExpert(nn.Module):
-    """Reads from the latents of one level how much of each of `basis` features is gained."""
+    """Reads from the latents of one level how much of each of `basis` features is gained.
 
-    def __init__(self, latent: int, hidden: int, *, basis: int, variables: int) -> None:
+    `drawing` is the number of channels on the finest grid of what it draws beside them; with 0 it draws nothing.
+    """
+
+    def __init__(self, latent: int, hidden: int, *, basis: int, variables: int, drawing: int) -> None:
         super().__init__()
         self.variables = variables
         self.body = nn.Sequential(conv(latent, hidden), conv(hidden, hidden))
         self.confidence = nn.Conv2d(hidden, variables * len(RISING), 1)
         self.amounts = nn.Conv2d(hidden, variables * len(RISING) * (1 + basis), 1)  # an offset before them
+        self.drawing = Drawing(hidden, drawing, basis=basis, variables=variables) if drawing else None
         for parameter in (*self.confidence.parameters(), *self.amounts.parameters()):
             nn.init.zeros_(parameter)
 
@@ -65,4 +75,53 @@ class SourceExpert(nn.Module):
         value, confidence = (
             einsum(part, rising, "b c j h w, k j -> b k c h w").float() for part in (value, confidence)
         )
+        if self.drawing is not None:
+            value = value + self.drawing(state, basis, num_leads).float()
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
+
+
+class Drawing(nn.Module):
+    """Draws what is gained, cell by cell, from the bands and the level's state: a U-Net of three grids.
+
+    It begins with nothing. The bands enter as they are: normalised cell by cell, as all after them, they would not tell
+    how much there is.
+    """
+
+    def __init__(self, hidden: int, width: int, *, basis: int, variables: int) -> None:
+        super().__init__()
+        self.variables = variables
+        fine, middle, coarse = width, width * 3 // 2, width * 2
+        self.entry = nn.Sequential(nn.Conv2d(basis * variables, fine, 3, padding=1), nn.SiLU(), conv(fine, fine))
+        self.down = nn.Sequential(conv(fine, middle, 2), conv(middle, middle))
+        self.bottom = nn.Sequential(conv(middle, coarse, 2), conv(coarse, coarse))
+        self.state = nn.Conv2d(hidden, coarse, 1)
+        self.up = conv(coarse + middle, middle)
+        self.last = conv(middle + fine, fine)
+        self.out = nn.Conv2d(fine, variables * len(DRAWN), 1)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self, state: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], num_leads: int
+    ) -> Float[Tensor, "b k c h w"]:
+        """What is gained at leads 1..num_leads, on the grid of `basis`; `state` is on any coarser one."""
+        fine = self.entry(rearrange(basis, "b c m h w -> b (c m) h w"))
+        middle = self.down(fine)
+        coarse = self.bottom(middle)
+        coarse = coarse + resize(self.state(state), coarse.shape[-2:])
+        middle = self.up(torch.cat((doubled(coarse, middle), middle), dim=1))
+        fine = self.last(torch.cat((doubled(middle, fine), fine), dim=1))
+        drawn = rearrange(self.out(fine), "b (c r) h w -> b c r h w", c=self.variables)
+        return einsum(drawn, between(num_leads).to(drawn), "b c r h w, k r -> b k c h w")
+
+
+def doubled(coarse: Float[Tensor, "b d i j"], like: Float[Tensor, "b e h w"]) -> Float[Tensor, "b d h w"]:
+    """Twice as fine, cut to the grid of `like`: whatever its size, a cell gets what lies above it."""
+    height, width = like.shape[-2:]
+    return F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+
+
+def between(num_leads: int) -> Float[Tensor, "k r"]:
+    """The weights of the leads DRAWN at leads 1..num_leads: linear interpolation."""
+    leads = np.arange(1, num_leads + 1)
+    return torch.from_numpy(np.stack([np.interp(leads, DRAWN, one) for one in np.eye(len(DRAWN))], axis=1))

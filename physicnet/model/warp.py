@@ -64,9 +64,11 @@ def trajectories(
 
 
 def carry(
-    frames: Float[Tensor, "b k c h w"], paths: Float[Tensor, "b k 2 h w"], *, padding: str = "border"
+    frames: Float[Tensor, "b k c h w"], paths: Float[Tensor, "b k 2 h w"] | None, *, padding: str = "border"
 ) -> Float[Tensor, "b k c h w"]:
-    """`sample` for every lead: each frame where its path leads from."""
+    """`sample` for every lead: each frame where its path leads from; without paths each stays where it is."""
+    if paths is None:
+        return frames
     leads = zip(frames.unbind(dim=1), paths.unbind(dim=1), strict=True)  # one by one: all at once take much memory
     return torch.stack([sample(frame, path, padding=padding) for frame, path in leads], dim=1)
 

@@ -51,6 +51,12 @@ def test_the_default_model_has_less_than_half_a_million_parameters_and_forecasts
         assert net(past, torch.ones_like(past), None, 2).frames.shape == (1, 2, *past.shape[2:])
 
 
+def test_only_the_global_level_draws_and_only_if_it_is_asked_to():
+    drawing, silent = small_net(drawing=4), small_net(drawing=0)
+    assert drawing.global_level.source.drawing is not None
+    assert drawing.local_level.source.drawing is silent.global_level.source.drawing is None
+
+
 @pytest.mark.parametrize(("variables", "frames_in"), [(1, 2), (3, 5)])
 def test_the_encoders_take_values_and_masks_of_all_frames_and_variables(variables, frames_in):
     net = small_net(variables=variables, frames_in=frames_in)

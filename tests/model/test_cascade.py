@@ -1,6 +1,7 @@
 """The cascade: bands that are the field, and a memory that forgets each of them at its own pace."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -118,10 +119,9 @@ def test_the_memory_is_a_sum_of_exponentials_as_a_loop_says():
     for lead in range(1, 5):
         for c in range(2):
             expected = torch.zeros(3, 5)
-            for f in range(NUM_FEATURES):
-                for j, lifetime in enumerate(LIFETIMES):
-                    fading = torch.exp(torch.tensor(-lead / lifetime))
-                    expected += memory.weights.data[c, f, j] * fading * features[0, c, f]
+            for g, f, (j, lifetime) in product(range(2), range(NUM_FEATURES), enumerate(LIFETIMES)):
+                fading = torch.exp(torch.tensor(-lead / lifetime))
+                expected += memory.weights.data[c, g * NUM_FEATURES + f, j] * fading * features[0, g, f]
             torch.testing.assert_close(added[0, lead - 1, c], expected, rtol=1e-4, atol=1e-4)
 
 

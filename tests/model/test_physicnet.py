@@ -10,6 +10,7 @@ from torch import Tensor
 
 from physicnet.model import physicnet
 from physicnet.model.cascade import NUM_BASIS
+from physicnet.model.flow import Unrefined
 from physicnet.model.physicnet import (
     MARGIN,
     Level,
@@ -61,11 +62,25 @@ def test_without_flow_nothing_moves():
     for observed in (whole(past), held):
         prediction = net(past * observed, observed, CORNERS, 3)
         assert (prediction.flow == 0).all()
+        assert prediction.paths is None
+        assert (prediction.inside == 1).all()
+        assert torch.equal(prediction.reach, prediction.presence[:, None].expand(-1, 3, -1, -1, -1))
         last = complete(past[:, -1] * observed[:, -1], observed[:, -1])
         for frames in (prediction.frames, prediction.global_frames):
             torch.testing.assert_close(frames, last[:, None].expand_as(frames), rtol=0, atol=2e-3)
-    present = observe(past, whole(past), moves=False)
-    torch.testing.assert_close(present.frames, past, rtol=0, atol=1e-4)
+        present = observe(past * observed, observed, moves=False)
+        assert torch.equal(present.frames, past * observed)
+        assert torch.equal(present.observed, observed)
+
+
+def test_without_flow_a_frame_becomes_itself_and_its_source_where_it_is():
+    past, net = drift((1.7, -0.8), 3, SIZE), speaking_net()
+    net.moves = False
+    net.global_level.flow = net.local_level.flow = Unrefined()
+    prediction = net(past, whole(past), CORNERS, 3)
+    grown = grow(prediction.alone.last, prediction.alone.source, prediction.alone.within)
+    assert torch.equal(prediction.global_frames, grown)
+    assert (prediction.frames != prediction.global_frames).any()
 
 
 def test_without_flow_experts_the_first_flow_stays_as_it_is():

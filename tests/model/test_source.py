@@ -7,22 +7,23 @@ import torch
 from drifting import noise
 from torch import Tensor
 
-from physicnet.model.source import BOUND, RISING, SourceExpert
+from physicnet.model.source import BOUND, DRAWN, RISING, SourceExpert, between
 
-LATENT, HIDDEN, BASIS, VARIABLES = 3, 5, 4, 2
+LATENT, HIDDEN, BASIS, VARIABLES, CHANNELS = 3, 5, 4, 2, 6
 COARSE, FINE = (3, 5), (11, 19)
 
 
-def make_expert(seed: int = 0) -> SourceExpert:
+def make_expert(seed: int = 0, drawing: int = CHANNELS) -> SourceExpert:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SourceExpert(LATENT, HIDDEN, basis=BASIS, variables=VARIABLES)
+        return SourceExpert(LATENT, HIDDEN, basis=BASIS, variables=VARIABLES, drawing=drawing)
 
 
-def make_speaking(scale: float = 1.0) -> SourceExpert:
-    """An expert whose last layer no longer starts at zero."""
-    expert = make_expert()
-    for index, layer in enumerate((expert.amounts, expert.confidence)):
+def make_speaking(scale: float = 1.0, drawing: int = CHANNELS) -> SourceExpert:
+    """An expert whose last layers no longer start at zero."""
+    expert = make_expert(drawing=drawing)
+    drawn = [] if expert.drawing is None else [expert.drawing.out]
+    for index, layer in enumerate((expert.amounts, expert.confidence, *drawn)):
         layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
         layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 2)
     return expert
@@ -64,7 +65,8 @@ def test_sources_rise_from_nothing_and_come_to_rest():
 
 
 def test_amounts_weigh_the_basis_as_a_loop_does():
-    expert, (latent, _), basis = make_speaking(scale=0.3), make_inputs(), noise(2, VARIABLES, BASIS, *COARSE, seed=2)
+    expert, (latent, _) = make_speaking(scale=0.3, drawing=0), make_inputs()
+    basis = noise(2, VARIABLES, BASIS, *COARSE, seed=2)
     source = expert(latent, basis, 3)  # the basis is as coarse as the latent: nothing is interpolated
     state = expert.body(latent)
     spoken, sure = expert.amounts(state), expert.confidence(state)
@@ -80,6 +82,40 @@ def test_amounts_weigh_the_basis_as_a_loop_does():
                     value += rise * spoken[:, first + 1 + m] * basis[:, c, m]
             torch.testing.assert_close(source.value[:, lead, c], 4 * torch.tanh(value / 4))
             torch.testing.assert_close(source.confidence[:, lead, c], confidence)
+
+
+def test_what_is_drawn_comes_beside_the_amounts_and_is_one_function_of_all_variables():
+    expert, (latent, basis) = make_speaking(scale=0.1), make_inputs()
+    drawn = expert.drawing(expert.body(latent), basis, 9)
+    whole = expert(latent, basis, 9).value
+    expert.drawing.out.weight.data.zero_()
+    expert.drawing.out.bias.data.zero_()
+    silent = expert(latent, basis, 9).value
+    torch.testing.assert_close(4 * (torch.atanh(whole / 4) - torch.atanh(silent / 4)), drawn, rtol=1e-3, atol=1e-4)
+    other = basis.clone()
+    other[:, 1] += 1.0
+    assert (make_speaking()(latent, other, 1).value[:, :, 0] != make_speaking()(latent, basis, 1).value[:, :, 0]).any()
+    apart = make_speaking(drawing=0)
+    torch.testing.assert_close(apart(latent, other, 1).value[:, :, 0], apart(latent, basis, 1).value[:, :, 0])
+
+
+def test_what_is_drawn_of_a_crop_is_what_is_drawn_of_the_whole_away_from_the_edges():
+    drawing = make_speaking().drawing
+    basis, state = noise(1, VARIABLES, BASIS, 81, 93), torch.zeros(1, HIDDEN, 7, 8)
+    place = (..., slice(4, 77), slice(8, 81))
+    whole, part = drawing(state, basis, 2)[place], drawing(state, basis[place], 2)  # of odd sizes
+    inner = (..., slice(24, -24), slice(24, -24))  # knows nothing of the edges
+    torch.testing.assert_close(part[inner], whole[inner])
+    assert (part != whole).any()
+
+
+def test_what_is_drawn_is_linear_between_its_leads_and_stays_after_the_last():
+    weights = between(DRAWN[-1] + 5)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights), dtype=torch.float64))
+    torch.testing.assert_close(weights[torch.tensor(DRAWN) - 1], torch.eye(len(DRAWN), dtype=torch.float64))
+    third, fifth = weights[2], weights[4]  # of leads 3 and 5
+    torch.testing.assert_close(weights[3], (third + fifth) / 2)
+    assert (weights[DRAWN[-1] :] == weights[DRAWN[-1] - 1]).all()
 
 
 def test_small_sources_pass_the_bound_unchanged():
@@ -111,3 +147,4 @@ def test_the_untrained_expert_can_start_to_learn():
     expert = make_expert()
     expert(*make_inputs(), 2).value.sum().backward()
     assert expert.amounts.weight.grad.abs().max() > 0
+    assert expert.drawing.out.weight.grad.abs().max() > 0

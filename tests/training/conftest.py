@@ -50,6 +50,7 @@ MODEL = ModelConfig(
     quantize=True,
     flow="experts",
     flow_iterations=2,
+    drawing=4,
 )
 CODEBOOK = CodebookConfig(
     seed=2,
