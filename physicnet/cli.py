@@ -258,12 +258,13 @@ def export(
 
 @app.command()
 def plot(
-    forecast: Annotated[Path, typer.Argument(help="a file that `physicnet forecast` wrote, or one of its layout")],
+    forecast: Annotated[Path, typer.Argument(help="a file that `physicnet forecast` wrote, or a store of `hindcast`")],
     observations: Annotated[
         list[Path] | None,
         typer.Option(exists=True, help="a file, or a folder as of ingest, to compare with; can be given several times"),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder; by default that of the file")] = None,
+    at: Annotated[str | None, typer.Option(help="of a store: the forecast from this time, not the last one")] = None,
 ) -> None:
     """Draw a forecast: a picture of some leads and an animation of all, beside what was observed.
 
@@ -275,7 +276,7 @@ def plot(
 
     end_cleanly_on_sigterm()
     rules = load_params(Path("params.yaml")).ingest if observations else None
-    plotted = plotting.plot(forecast, output or forecast.parent, observations or [], rules)
+    plotted = plotting.plot(forecast, output or forecast.parent, observations or [], rules, at)
     for path in plotted.files:
         typer.echo(path)
     if plotted.no_coasts:

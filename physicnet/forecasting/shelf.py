@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import xarray as xr
 
-from physicnet.clock import Time
+from physicnet.clock import Time, calendar_of, format_time, to_milliseconds
+from physicnet.data.recent import moment
+from physicnet.fields import DataError
 from physicnet.forecasting import cf, store
 from physicnet.forecasting.folder import Folder
 from physicnet.forecasting.series import Series
@@ -57,6 +60,24 @@ def each(path: Path) -> Iterator[xr.Dataset]:
     else:
         with cf.opened(path) as forecast:
             yield forecast
+
+
+def chosen(path: Path, at: str | None) -> Time:
+    """Return the time of the forecast at a path that starts from `at` (ISO 8601), or of the last one.
+
+    Raises:
+        DataError: if there is none, `at` is no time, or no forecast starts from it; also as of `each`.
+    """
+    origins = store.origins(path) if is_store(path) else np.array([cf.origin(forecast) for forecast in each(path)])
+    if not origins.size:
+        raise DataError(f"{path} holds no forecast yet; `physicnet hindcast` makes them")
+    if at is None:
+        return origins[-1]
+    (found,) = np.nonzero(to_milliseconds(origins) == moment(at, calendar_of(origins)))
+    if not found.size:
+        told = " to ".join(dict.fromkeys(format_time(time) for time in (origins[0], origins[-1])))
+        raise DataError(f"{path} has no forecast from {at}, but from {told}; ask for one that it has (--at)")
+    return origins[found[0]]
 
 
 def read(path: Path, origin: Time) -> xr.Dataset:

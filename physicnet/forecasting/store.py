@@ -141,6 +141,12 @@ def opened(path: Path) -> xr.Dataset:
     return dataset
 
 
+def origins(path: Path) -> np.ndarray:
+    """Return the times that the forecasts made start from, in order; errors as of `opened`."""
+    dataset = opened(path)
+    return canonical(dataset[REFERENCE].values)[_is_made(dataset)]
+
+
 def each(path: Path) -> Iterator[xr.Dataset]:
     """Give the forecasts that were made, in order, each in the layout of a file; errors as of `opened`."""
     dataset = opened(path)

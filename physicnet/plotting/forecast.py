@@ -1,4 +1,4 @@
-"""A forecast file as it is drawn: what each variable holds, lead by lead, in the units in which it is shown."""
+"""A forecast as it is drawn: what each variable holds, lead by lead, in the units in which it is shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from physicnet.clock import Time, canonical, format_time, to_milliseconds
 from physicnet.data.axes import horizontal
 from physicnet.fields import DataError, Field
-from physicnet.forecasting import cf
+from physicnet.forecasting import cf, shelf
 from physicnet.forecasting.described import BEYOND, EXCEEDANCE, FLOW, GATE, SHARP, THRESHOLD
 from physicnet.plotting.units import Shown
 
@@ -35,9 +35,9 @@ class Flow(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """The leads of a file that come after its origin.
+    """The leads of a forecast that come after its origin.
 
-    `field` has the forecast variables, as they are in the file, `rest` all else that is in it.
+    `field` has the forecast variables, as they are in the file or store, `rest` all else that is in it.
     """
 
     path: Path
@@ -46,14 +46,18 @@ class Forecast:
     rest: xr.Dataset
 
     @classmethod
-    def read(cls, path: Path) -> "Forecast":
-        """Read a file of the layout of docs/data-formats.md, whoever made it.
+    def read(cls, path: Path, at: str | None = None) -> "Forecast":
+        """Read a file of the layout of docs/data-formats.md, or a forecast of a store, whoever made it.
+
+        Of a store, that which starts from the time `at` (ISO 8601) is read, or the last one.
 
         Raises:
-            DataError: if it is no forecast, has no lead after its origin, or no variable on a grid.
+            DataError: if it is no forecast, starts from another time, has no lead after its origin, or no variable on a
+                grid.
         """
-        dataset = cf.read(path)
-        origin, times = cf.origin(dataset), canonical(dataset["time"].values)
+        origin = shelf.chosen(path, at)
+        dataset = shelf.read(path, origin)
+        times = canonical(dataset["time"].values)
         dataset = dataset.assign_coords(time=("time", times, dataset["time"].attrs))
         later = to_milliseconds(times) > to_milliseconds(np.array([origin]))[0]
         if not later.any():
@@ -70,6 +74,13 @@ class Forecast:
         except DataError as error:
             raise DataError(f"{path}: {error}; docs/data-formats.md has the layout") from None
         return cls(path, origin, field, dataset.drop_vars(names))
+
+    @property
+    def stem(self) -> str:
+        """What files of it are called: as its own file, or as its store and the time that it starts from."""
+        if not shelf.is_store(self.path):
+            return self.path.stem
+        return f"{self.path.stem}_{Path(cf.file_name(self.origin)).stem}"
 
     @property
     def minutes(self) -> Float[np.ndarray, "k"]:

@@ -1,4 +1,4 @@
-"""`physicnet plot`: a picture and an animation of each quantity of a forecast file."""
+"""`physicnet plot`: a picture and an animation of each quantity of a forecast."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,22 +29,25 @@ class Plotted(NamedTuple):
     no_coasts: str | None
 
 
-def plot(path: Path, folder: Path, observations: Sequence[Path], config: IngestConfig | None) -> Plotted:
+def plot(
+    path: Path, folder: Path, observations: Sequence[Path], config: IngestConfig | None, at: str | None = None
+) -> Plotted:
     """Draw a forecast, beside what was observed.
 
     Of each variable, and of the speed of each vector, `folder` gets a picture `<file>_<name>.png` and an animation of
-    the same name with the ending .gif.
+    the same name with the ending .gif; of a store, `<store>_<time>_<name>`.
 
     Args:
-        path: of the forecast.
+        path: of the forecast, or of a store of forecasts.
         folder: made if need be; files of these names in it are replaced.
         observations: files, or folders.
         config: how to read the observations; None: nothing was observed.
+        at: the time (ISO 8601) that the forecast of a store starts from; None: the last one.
 
     Raises:
-        DataError: if the file is no forecast, or observations cannot be compared with it; see `observed`.
+        DataError: if there is no such forecast, or observations cannot be compared with it; see `observed`.
     """
-    forecast = Forecast.read(path)
+    forecast = Forecast.read(path, at)
     seen = None if config is None else observed(forecast, observations, config)
     coasts: list[Line] = []
     reason = None
@@ -54,7 +57,7 @@ def plot(path: Path, folder: Path, observations: Sequence[Path], config: IngestC
         reason = str(error)
     files = []
     for quantity in quantities(forecast, seen):
-        files += _draw(folder / f"{path.stem}_{quantity.name}", forecast, quantity, coasts)
+        files += _draw(folder / f"{forecast.stem}_{quantity.name}", forecast, quantity, coasts)
     return Plotted(files, reason)
 
 

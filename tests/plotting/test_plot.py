@@ -5,14 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
+from forecasting.storing import put
 from PIL import Image
 from plotting import drawn
 from typer.testing import CliRunner
 
 from physicnet import cli
+from physicnet.fields import DataError, Field
+from physicnet.forecasting import cf
 from physicnet.plotting import coasts
 from physicnet.plotting import plot as plotting
+from physicnet.plotting.forecast import Forecast
 from physicnet.plotting.plot import plot
 
 RAIN = drawn.record("rate")
@@ -144,3 +149,37 @@ def test_the_command_needs_a_forecast_alone_and_draws_beside_it(
     done = CliRunner().invoke(cli.app, ["plot", "made/forecast.nc"])
     assert done.exit_code == 0, done.output
     assert names(tmp_path / "made") == {"forecast.nc", "forecast_rate.png", "forecast_rate.gif"}
+
+
+def stored(field: Field) -> xr.Dataset:
+    """A forecast with all that a store needs to know."""
+    told = {"physicnet_observations": "2020-01-01T00:15:00, 2020-01-01T00:20:00"}
+    minutes = ("time", [5, 10, 15], {"units": "minutes", "standard_name": "forecast_period"})
+    return drawn.forecast(field).assign_coords(forecast_period=minutes).assign_attrs(told)
+
+
+def test_a_forecast_of_a_store_is_drawn_as_that_of_a_file(tmp_path: Path) -> None:
+    whole = [stored(RAIN), stored(RAIN.isel(1, 10))]  # from 00:20 and 00:25
+    store = tmp_path / "archive.zarr"
+    assert put(store, whole) == 2
+    last = plot(store, tmp_path / "out", [], None)
+    assert [path.name for path in last.files] == [f"archive_2020-01-01T002500Z_rate.{end}" for end in ("png", "gif")]
+    cf.write(tmp_path / "first.nc", whole[0])
+    first, of_file = Forecast.read(store, "2020-01-01T00:20"), Forecast.read(tmp_path / "first.nc")
+    assert first.stem == "archive_2020-01-01T002000Z"
+    assert first.origin == of_file.origin
+    np.testing.assert_array_equal(first.minutes, of_file.minutes)
+    np.testing.assert_array_equal(first.values("rate"), of_file.values("rate"))
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("2020-01-01T00:35", r"archive.zarr has no forecast from 2020-01-01T00:35, but from 2020-01-01T00:20:00; "),
+        ("noon", r"'noon' is no time to forecast from"),
+    ],
+)
+def test_a_time_of_which_a_store_has_no_forecast_is_refused(at: str, message: str, tmp_path: Path) -> None:
+    put(tmp_path / "archive.zarr", [stored(RAIN)])
+    with pytest.raises(DataError, match=message):
+        plot(tmp_path / "archive.zarr", tmp_path, [], None, at=at)
