@@ -67,8 +67,10 @@ def score_title(score: str, units: str) -> str:
 
 
 def lead(minutes: float) -> str:
-    """Return a lead time in the unit of `clock`."""
+    """Return a lead time in the unit of `clock`, or in seconds if it is no whole number of minutes."""
     unit, length = clock(minutes)
+    if unit == "min" and not float(minutes).is_integer():
+        unit, length = "s", 1 / 60
     return f"{minutes / length:g} {unit}"
 
 

@@ -7,7 +7,8 @@ from physicnet.fields import Field
 
 
 @pytest.mark.parametrize(
-    ("minutes", "text"), [(1 / 6, "10 s"), (5.0, "5 min"), (150.0, "150 min"), (180.0, "3 h"), (5760.0, "4 d")]
+    ("minutes", "text"),
+    [(1 / 6, "10 s"), (10 / 3, "200 s"), (5.0, "5 min"), (150.0, "150 min"), (180.0, "3 h"), (5760.0, "4 d")],
 )
 def test_leads_are_named_in_the_unit_that_fits(minutes: float, text: str) -> None:
     assert labels.lead(minutes) == text
