@@ -13,6 +13,7 @@ observed. Training events never hold a frame that tests; what classical methods 
 
 Trained models and sums of scores stay in .physicnet/benchmarks/skill/: an interrupted command goes on where it was, and
 a second one prints what is there. `--only NAME` works on some models alone; tables and figure show all that is done.
+`-S NAME=VALUE` adds an override to those of a set, with `--results` for another folder than docs/results.
 Needs the extra for radar: pip install -e '.[baselines]'. Writes docs/results/skill_DATASET.csv (every model, seed, lead
 and score), skill_DATASET_pairs.csv (intervals, paired with PhysicNet), skill_DATASET.png and, of sets whose literature
 has scores of its own (literature.py), skill_DATASET_literature.csv.
@@ -45,6 +46,8 @@ from physicnet.machine import describe
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.sharp import Sharp
 
+RESULTS = Path("docs/results")
+
 console = Console(stderr=True)
 
 
@@ -61,9 +64,13 @@ def main(
         typer.Option("-S", metavar="NAME=VALUE", help="an override after the set's, as of `dvc exp run`"),
     ] = None,
     device: Annotated[str | None, typer.Option(help="in place of machine.device of params.yaml")] = None,
-    results: Annotated[Path, typer.Option(help="folder to write to")] = Path("docs/results"),
+    results: Annotated[Path, typer.Option(help="folder to write to")] = RESULTS,
 ) -> None:
     """Train and score what is not done yet; print and write everything that is."""
+    if settings and results == RESULTS:
+        raise typer.BadParameter(
+            f"{results} has the results of the set as it is; give --results another folder with -S"
+        )
     prepared = _on(prepare(dataset, data, settings or ()), device)
     budget = Budget(minutes, steps, learning_rate)
     models = ["physicnet", "memory", *peers(prepared)]
@@ -150,6 +157,7 @@ def _scoring_key(prepared: Prepared) -> str:
     code = [*sorted((package / "evaluation").glob("*.py")), package / "metrics.py", Path(literature.__file__)]
     content = [
         *(content_hash(file) for file in [*prepared.files, *code]),
+        prepared.params.clip.model_dump_json(),
         prepared.params.evaluate.model_dump_json(),
         repr(prepared.starts),
     ]
