@@ -116,15 +116,19 @@ def cost_table(extra: pd.DataFrame) -> Table:
 
 def draw(scores: pd.DataFrame, path: Path, title: str) -> None:
     """Draw every score against the lead: ours and the peers with the range of their seeds, the rest thin and dashed."""
-    names = ["rmse", "mae", *labels.defined(scores, "csi_")]
-    variables = scores["variable"].unique()
+    tables = [rows for _, rows in scores.groupby("variable", sort=False)]
+    names = [["rmse", "mae", *labels.defined(rows, "csi_")] for rows in tables]
+    columns = max(map(len, names))
     with drawing_style():
-        figure = Figure((4.2 * len(names), 3.6 * len(variables) + 0.9), layout="constrained")
-        axes = figure.subplots(len(variables), len(names), squeeze=False)
-        for row, variable in zip(axes, variables, strict=True):
-            rows = scores[scores["variable"] == variable]
-            for panel, name in zip(row, names, strict=True):
+        figure = Figure((4.2 * columns, 3.6 * len(tables) + 0.9), layout="constrained")
+        axes = figure.subplots(len(tables), columns, squeeze=False)
+        for row, rows, drawn in zip(axes, tables, names, strict=True):
+            for panel, name in zip(row, drawn, strict=False):
                 _draw_score(panel, rows, name)
+            if len(tables) > 1:
+                row[0].set_title(rows["variable"].iloc[0], loc="left")
+            for panel in row[len(drawn) :]:
+                panel.set_visible(False)
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=8)
         figure.suptitle(title, fontsize=10)
     with written_whole(path) as partial:
