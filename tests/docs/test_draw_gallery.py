@@ -1,4 +1,3 @@
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -10,16 +9,6 @@ import pytest
 from physicnet.fields import DataError
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("draw_gallery", ROOT / "docs" / "draw_gallery.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def errors(name: str, variable: str, units: str, values: list[float]) -> pd.DataFrame:

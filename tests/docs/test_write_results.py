@@ -1,4 +1,3 @@
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,16 +10,6 @@ from physicnet.fields import DataError
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_results", ROOT / "docs" / "write_results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_report_says_from_where_the_forecasts_start(script: ModuleType, tmp_path: Path) -> None:
