@@ -45,7 +45,7 @@ check: $(BIN)/.installed  ## the gate, on what is installed
 	ruff check .
 	mypy
 	lint-imports
-	pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 figures: $(BIN)/.installed  ## redraw the figures and the table of the README from the last run
 	python docs/draw_architecture.py
