@@ -1,4 +1,4 @@
-"""Would a memory that knows the hour of the day, or the place, forecast hourly temperature better?
+"""Would a memory that knows the hour of the day, the day before, or the place, forecast hourly temperature better?
 
     python benchmarks/hours.py
 
@@ -12,10 +12,12 @@ hour, as the model does:
 | memory | those of the model's memory (`cascade.py`), carried along the first flow, as in the model |
 | memory, not carried | the same where they are |
 | and hour of the day | the same, and bands and changes times cosine and sine of the hour that is forecast |
+| and day before | the memory, carried, and where it is the anomaly of the same hour one day before |
 | and place | the same, and bands and changes with weights of each cell's own, ridge regression towards none |
 | neighbours | the 5 x 5 cells around in the last two frames |
+| 24 hours ago | none: the anomaly of the same hour one day before |
 
-Writes docs/results/hours.csv.
+Forecasts begin where a whole day came before. Writes docs/results/hours.csv.
 """
 
 import json
@@ -44,6 +46,7 @@ LEADS = (1, 3, 6, 9, 12)  # hours
 RIDGE = 1e-3  # relative to the mean square of each feature
 STRENGTH = 300  # frames; how many of them the weights of a cell must gainsay to move away from none
 RADIUS = 2  # cells
+DAY = 24  # frames before the first that is forecast
 AT_ONCE = 50  # clips
 
 
@@ -52,17 +55,20 @@ class Part(NamedTuple):
 
     clips: Float[Tensor, "b t h w"]  # standardised anomalies
     hours: Float[Tensor, "b t"]
-    frames_in: int
     guess: FirstGuess  # of one variable
 
     @property
     def last(self) -> Float[Tensor, "b h w"]:
         """The last frame that is known."""
-        return self.clips[:, self.frames_in - 1]
+        return self.clips[:, DAY - 1]
 
     def truth(self, lead: int) -> Float[Tensor, "b h w"]:
         """The frame to forecast."""
-        return self.clips[:, self.frames_in - 1 + lead]
+        return self.clips[:, DAY - 1 + lead]
+
+    def day_before(self, lead: int) -> Float[Tensor, "b h w"]:
+        """The frame one day before that."""
+        return self.clips[:, lead - 1]
 
     def carried(self, field: Float[Tensor, "b n h w"], lead: int) -> Float[Tensor, "b n h w"]:
         """Move fields along the first flow."""
@@ -80,23 +86,24 @@ def read(part: str, prepared: skill_data.Prepared, folder: Path) -> Part:
     segments = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))["splits"][part]
     values = torch.from_numpy(record.frames(0, record.shape[0]))[:, 0]
     hours = torch.from_numpy(record.times.astype("datetime64[h]").astype(np.int64) % 24).float()
-    starts = [first for start, stop in segments for first in range(start, stop - clip.frames + 1)]
-    clips, times = (torch.stack([of[start : start + clip.frames] for start in starts]) for of in (values, hours))
-    past = clips[:, : clip.frames_in, None]
+    frames = DAY + clip.frames_out
+    starts = [first for start, stop in segments for first in range(start, stop - frames + 1)]
+    clips, times = (torch.stack([of[start : start + frames] for start in starts]) for of in (values, hours))
+    past = clips[:, DAY - clip.frames_in : DAY, None]
     guesses = [first_guess(some, torch.ones_like(some), clip.frames_out) for some in past.split(AT_ONCE)]
-    return Part(clips, times, clip.frames_in, FirstGuess(*(torch.cat(parts) for parts in zip(*guesses, strict=True))))
+    return Part(clips, times, FirstGuess(*(torch.cat(parts) for parts in zip(*guesses, strict=True))))
 
 
 def with_hour(part: Part, lead: int) -> Float[Tensor, "b f h w"]:
     """The memory's features, and the first of them times cosine and sine of the hour that is forecast."""
-    phase = 2 * np.pi * part.hours[:, part.frames_in - 1 + lead, None, None, None] / 24
+    phase = 2 * np.pi * part.hours[:, DAY - 1 + lead, None, None, None] / 24
     basis = part.features[:, :NUM_BASIS]
     return torch.cat((part.features, basis * torch.cos(phase), basis * torch.sin(phase)), dim=1)
 
 
 def neighbours(part: Part, _lead: int) -> Float[Tensor, "b f h w"]:
     """The cells around in the last two frames, and 1."""
-    side, frames = 2 * RADIUS + 1, part.clips[:, part.frames_in - 2 : part.frames_in]
+    side, frames = 2 * RADIUS + 1, part.clips[:, DAY - 2 : DAY]
     padded = F.pad(frames, (RADIUS,) * 4, mode="replicate")
     around = rearrange(padded.unfold(2, side, 1).unfold(3, side, 1), "b t h w i j -> b (t i j) h w")
     return torch.cat((around, torch.ones_like(around[:, :1])), dim=1)
@@ -125,6 +132,7 @@ def errors(
     *,
     moved: bool = False,
     placed: bool = False,
+    recalled: bool = False,
 ) -> float:
     """Fit to one part; return the RMSE on the other, in standard deviations."""
 
@@ -132,6 +140,8 @@ def errors(
         features, last = make(part, lead), part.last
         if moved:
             features, last = part.carried(features, lead), part.carried(last[:, None], lead)[:, 0]
+        if recalled:
+            features = torch.cat((features, part.day_before(lead)[:, None]), dim=1)
         return features, part.truth(lead) - last
 
     (features, rest), (others, missed) = seen(train), seen(check)
@@ -160,8 +170,10 @@ def main() -> None:
         "memory": lambda lead: errors(train, check, lead, memory, moved=True),
         "memory, not carried": lambda lead: errors(train, check, lead, memory),
         "and hour of the day": lambda lead: errors(train, check, lead, with_hour),
+        "and day before": lambda lead: errors(train, check, lead, memory, moved=True, recalled=True),
         "and place": lambda lead: errors(train, check, lead, memory, placed=True),
         "neighbours": lambda lead: errors(train, check, lead, neighbours),
+        "24 hours ago": lambda lead: float((check.truth(lead) - check.day_before(lead)).square().mean().sqrt()),
     }
     table = pd.DataFrame(
         {name: [t2m.std * forecast(lead) for lead in LEADS] for name, forecast in forecasts.items()}, index=LEADS
