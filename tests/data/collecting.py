@@ -1,19 +1,14 @@
 """Runs a collector in processes that are killed: a program that forks one for each order that it reads.
 
-An order has the folder, the source, and at which moment (see `killable.Killer`) or after how many seconds to kill it.
+An order has the folder, and at which moment (see `killable.Killer`) or after how many seconds to kill it.
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-import traceback
 from contextlib import nullcontext
 from pathlib import Path
 
-from killable import Killer
+from killable import Killer, Program, answer_orders
 
 from physicnet.config import CollectConfig, IngestConfig
 from physicnet.data.collect import collected
@@ -43,7 +38,7 @@ def announcements(root: Path) -> Path:
 
 
 def main(ingest: str) -> None:
-    """Fork a run for each order, and answer with how it ended."""
+    """Collect for each order."""
     import netCDF4  # noqa: F401
     import pandas  # noqa: F401
     import xarray as xr
@@ -52,43 +47,25 @@ def main(ingest: str) -> None:
 
     made_by()
     xr.DataArray([0.0]).chunk()
-    for line in sys.stdin:
-        root, fatal, patience = json.loads(line)
-        child = os.fork()
-        if not child:
-            try:
-                killer = Killer(root, fatal)
-                sys.addaudithook(killer.hear)
-                collect(Path(root), ingest)
-                Path(f"{root}.moments").write_text(json.dumps(killer.moments))
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        if patience is not None:
-            time.sleep(patience)
-            os.kill(child, signal.SIGKILL)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+    def run(root: str, fatal: int | None) -> None:
+        killer = Killer(root, fatal)
+        sys.addaudithook(killer.hear)
+        collect(Path(root), ingest)
+        Path(f"{root}.moments").write_text(json.dumps(killer.moments))
+
+    answer_orders(run)
 
 
-class Collector:
+class Collector(Program):
     """The program, as the test sees it."""
 
     def __init__(self, ingest: str) -> None:
-        command = [sys.executable, __file__, ingest]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__init__(__file__, ingest)
 
     def __call__(self, root: Path, *, moment: int | None = None, patience: float | None = None) -> int:
-        """Run, and return the exit status: that of the signal if it was killed."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([str(root), moment, patience]) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End."""
-        self.process.communicate()
+        """Run, and return the exit status."""
+        return self.order(root, moment, seconds=patience)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Runs ingest in processes that are killed.
 
 As a program it reads an order a line and runs it in a fork of itself, with all modules imported and no thread started,
-so that a killed run costs what it does and no start of Python.
+so that a killed run costs what it does and no start of Python. Other programs that do so begin here, too.
 """
 
+import faulthandler
 import json
 import os
 import signal
@@ -13,12 +14,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 CHANGES = ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.truncate", "os.chmod")
+HANGS = 300.0  # seconds; a run takes less than one
+ALONE = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # so that it has one thread
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -106,51 +111,79 @@ def _prepare(shard_bytes: int) -> None:
     fields.SHARD_BYTES = shard_bytes
     state.made_by()
     xr.DataArray([0.0]).chunk()
-    assert threading.active_count() == 1
 
 
-def main(raw: str, config: str, shard_bytes: str) -> None:
-    """Fork a run for each order, and answer with how it ended."""
-    _prepare(int(shard_bytes))
+def answer_orders(run: Callable[..., None]) -> None:
+    """Run each order that is read in a fork, and answer with how it ended.
+
+    An order is `seconds` after which it is killed (null: never), and the arguments of `run`. One that hangs says where,
+    and ends with an error.
+    """
+    assert psutil.Process().num_threads() == 1, "a fork would wait for ever for what another thread holds now"
     for line in sys.stdin:
-        folder, fatal, patience = json.loads(line)
+        seconds, *arguments = json.loads(line)
         child = os.fork()
         if not child:
+            faulthandler.dump_traceback_later(HANGS, exit=True)
             try:
-                _run(raw, config, folder, fatal)
+                run(*arguments)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        if patience is not None:
-            time.sleep(patience)
+        if seconds is not None:
+            time.sleep(seconds)
             os.kill(child, signal.SIGKILL)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-class Runner:
+class Program:
+    """A program that answers orders, as a test sees it."""
+
+    def __init__(self, file: str, *arguments: object) -> None:
+        command = [sys.executable, file, *map(str, arguments)]
+        path = os.pathsep.join(filter(None, sys.path))
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | ALONE | {"PYTHONPATH": path},
+        )
+
+    def order(self, *arguments: object, seconds: float | None = None) -> int:
+        """Run, and return the exit status: that of the signal if it was killed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([seconds, *arguments], default=str) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End."""
+        self._process.communicate()
+
+
+def main(raw: str, config: str, shard_bytes: str) -> None:
+    """Ingest `raw` for each order."""
+    _prepare(int(shard_bytes))
+    answer_orders(partial(_run, raw, config))
+
+
+class Runner(Program):
     """Runs ingest on a folder in processes that are killed: at a moment (see `Killer`), or after seconds."""
 
     def __init__(self, raw: Path, config: str, shard_bytes: int) -> None:
-        command = [sys.executable, __file__, str(raw), config, str(shard_bytes)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__init__(__file__, raw, config, shard_bytes)
 
     def __call__(self, out: Path, *, moment: int | None = None, patience: float | None = None) -> int:
-        """Run, and return the exit status: that of the signal if it was killed."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([str(out), moment, patience]) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        """Run, and return the exit status."""
+        return self.order(out, moment, seconds=patience)
 
     def moments(self, out: Path) -> list[str]:
         """Return the moments that an undisturbed run on `out` has had, each with its path below `out`."""
         found: list[str] = json.loads(out.with_name(f"{out.name}.moments").read_text())
         return [moment.replace(f"{out}/", "") for moment in found]
-
-    def close(self) -> None:
-        """End."""
-        self.process.communicate()
 
 
 if __name__ == "__main__":
