@@ -12,8 +12,8 @@ from physicnet.clock import Time, calendar_of, canonical, is_clock, to_milliseco
 from physicnet.data import writing
 from physicnet.data.opening import errors_named
 from physicnet.fields import DataError
+from physicnet.forecasting.described import REFERENCE
 
-REFERENCE = "forecast_reference_time"
 LEVEL = 4  # of zlib: more takes longer and saves little
 
 

@@ -27,7 +27,7 @@ COLUMNS = 4  # leads
 WIDTH = 1.95  # inches of a frame
 SMALL = 8.0  # points
 HATCHES = "hatched: far below zero"
-OUTLINES = "outlined: observed above the threshold"
+OUTLINES = "outlined: observed at or above the threshold"
 MISSING = "grey: missing"
 BEYOND = "*: beyond the leads that the model was trained for"
 

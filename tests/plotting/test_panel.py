@@ -53,7 +53,7 @@ def test_times_leads_units_scale_and_legend_are_told() -> None:
         "forecast − observed (mm h⁻¹)",
         "P(> 1 mm h⁻¹) (%)",
         "2 km",
-        "hatched: far below zero; outlined: observed above the threshold; grey: missing; model abab",
+        "hatched: far below zero; outlined: observed at or above the threshold; grey: missing; model abab",
     ):
         assert text in told
 
