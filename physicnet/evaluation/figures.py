@@ -33,6 +33,12 @@ COLOURS = {
     "persistence": "#868e96",
     "climatology": "#e67700",
     "persistent_anomaly": "#2f9e8f",
+    "damped_anomaly": "#a9711d",
+    "day_ago": "#7048e8",
+    "eof_var": "#f2b705",
+    "local_linear": "#0b3d91",
+    "s_prog": "#82c91e",
+    "anvil": "#e03131",
     "truth": "#111111",
 }
 
@@ -269,8 +275,9 @@ def flow_figure(
         figure = Figure((10.0, 4.6 * chart.aspect * height / width + 0.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         draw_map(left, last[box], chart)
-        left.set_title(f"{now}: flow of the model")
-        draw_arrows(left, flow[:, box[0], box[1]], seen)
+        left.set_title(f"{now}: {'flow of the model' if flow.any() else 'nothing is carried'}")
+        if flow.any():
+            draw_arrows(left, flow[:, box[0], box[1]], seen)
         scale_bar(left, width, chart)
         colour_bar(figure, left, chart)
         right.set_title("share of the local expert, mean over leads")

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import matplotlib
 import numpy as np
@@ -7,7 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.quiver import Quiver
 
+from physicnet.config import BaselineName
 from physicnet.drawing import save
 from physicnet.evaluation import figures
 from physicnet.transforms import Decibel, Log1p, Power, Transform
@@ -140,6 +143,19 @@ def test_a_last_frame_without_observations_can_be_drawn(tmp_path: Path) -> None:
     save(figure, tmp_path / "forecast.png")
     figure = figures.flow_figure(nothing, np.ones((2, 30, 40)), np.ones((1, 30, 40)), now="now", chart=CHART)
     save(figure, tmp_path / "flow.png")
+
+
+@pytest.mark.parametrize(("speed", "title"), [(1.0, "now: flow of the model"), (0.0, "now: nothing is carried")])
+def test_arrows_are_of_what_moves(speed: float, title: str) -> None:
+    figure = figures.flow_figure(LAST, np.full((2, 30, 40), speed), np.ones((1, 30, 40)), now="now", chart=CHART)
+    left = figure.axes[0]
+    assert left.get_title(loc="left") == title
+    assert any(isinstance(drawn, Quiver) for drawn in left.collections) == (speed > 0)
+
+
+def test_every_baseline_has_a_colour_of_its_own() -> None:
+    colours = [figures.COLOURS[name] for name in ("physicnet", "truth", *get_args(BaselineName))]
+    assert len(set(colours)) == len(colours)
 
 
 def test_skill_far_below_persistence_leaves_the_panel() -> None:
