@@ -99,6 +99,16 @@ def no_global(net: PhysicNet) -> None:
     net.global_level.source, net.global_level.flow = Says(SILENT), Unrefined()
 
 
+def no_global_flow(net: PhysicNet) -> None:
+    """The global level's sources, and the local level."""
+    net.global_level.flow = Unrefined()
+
+
+def no_global_source(net: PhysicNet) -> None:
+    """The global level's flow, and the local level."""
+    net.global_level.source = Says(SILENT)
+
+
 def no_sources(net: PhysicNet) -> None:
     """What the memory says, and nothing else, grows and decays."""
     net.global_level.source = net.local_level.source = Says(0.0)
@@ -138,6 +148,8 @@ VARIANTS = (
     Variant("whole model"),
     Variant("no local level", no_local),
     Variant("no global level", no_global),
+    Variant("no global flow expert", no_global_flow),
+    Variant("no global source", no_global_source),
     Variant("gate fixed at one half", fixed_gate),
     Variant("no codebook", model={"quantize": False}),
     Variant("no flow experts", model={"flow": "first"}),
