@@ -111,6 +111,13 @@ class Operation:
         self.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
 
 
+def kill(process: psutil.Process) -> None:
+    """Kill a process and all below it; some of these end with it, as a DVC that waits does with its flow."""
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
 @pytest.fixture(scope="module")
 def operation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
     folder = tmp_path_factory.mktemp("operation")
@@ -202,8 +209,7 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
         os.kill(stage, signal.SIGKILL)
         assert wait_until(lambda: sorted(states().values()) == ["Failed", "Skipped"], seconds=300)
     finally:
-        for process in [psutil.Process(second.pid), *psutil.Process(second.pid).children(recursive=True)]:
-            process.kill()
+        kill(psutil.Process(second.pid))
         second.wait()
         (operation.folder / "begun").unlink(missing_ok=True)
 
@@ -215,8 +221,7 @@ def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Op
     stage = pid_in(operation.folder / "begun")
     operation.retrain()  # waits: one at a time
     worker = operation.processes["worker"]
-    for process in [worker, *worker.children(recursive=True)]:
-        process.kill()
+    kill(worker)
     died = time.time()
     assert wait_until(lambda: not psutil.pid_exists(stage), seconds=60)
     assert wait_until(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()}, seconds=300)
@@ -236,9 +241,7 @@ def test_the_run_of_a_machine_that_has_died_crashes_when_its_server_is_back(oper
     stage = pid_in(operation.folder / "begun")
     (run,) = [run["id"] for run in operation.runs() if run["state_name"] == "Running"]
     for process in operation.processes.values():
-        for each in [*process.children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess):  # a DVC that waits ends with its flow
-                each.kill()
+        kill(process)
     assert wait_until(lambda: not psutil.pid_exists(stage), seconds=60)
     (operation.folder / "raw").write_text("")
     assert operation.service("start", "--port", str(operation.port)).returncode == 0
