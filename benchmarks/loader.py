@@ -43,6 +43,7 @@ from physicnet.machine import machine
 from physicnet.model.build import build
 from physicnet.normalization import Normalizer, Standardization
 from physicnet.training.joint import Joint
+from physicnet.training.step import Stepper
 
 HEIGHT, WIDTH = 1226, 760  # the Finnish radar composite at 1 km
 DISTINCT = 16  # frames; the others are these, shifted
@@ -176,7 +177,7 @@ def frame_seconds(store: Path, count: int = 20) -> float:
 
 
 class Model:
-    """The default model and its optimiser; training steps as `training/loop.py` does them."""
+    """The default model and its optimiser."""
 
     def __init__(self, params: Params, clips: ClipDataset) -> None:
         normalizer = Normalizer((Standardization("rate", (), 0.0, 1.0),))
@@ -184,22 +185,17 @@ class Model:
         with machine(params.machine) as self._machine:
             net = build(params.model, variables=1, frames_in=params.clip.frames_in, window=params.crops.window)
         net = convert_conv2d_weight_memory_format(net.to(self._machine.device), torch.channels_last)
-        self._task = Joint(net, params.train, params.clip, normalizer, clips, self._machine)
-        self._optimizer = torch.optim.AdamW(net.parameters(), lr=params.train.learning_rate)
+        task = Joint(net, params.train, params.clip, normalizer, clips, self._machine)
+        self._stepper = Stepper(task, params.train, self._machine)
 
     def waits_and_steps(self, batches: Iterator[Batch]) -> tuple[float, float]:
         """Return the seconds that training steps on `batches` waited for them, and the seconds of the steps."""
         waited = worked = 0.0
-        with machine(self._params.machine) as on:
+        with machine(self._params.machine):
             asked = time.perf_counter()
             for step, batch in enumerate(batches):
                 got = time.perf_counter()
-                with on.autocast():
-                    terms = self._task.terms(Batch(*(part.to(on.device) for part in batch)), step)
-                self._optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(torch.stack(list(terms.values())).sum())
-                self._optimizer.step()
-                [value.item() for value in terms.values()]  # waits for the device
+                self._stepper.take(batch, step, self._params.train.learning_rate)
                 asked, waited, worked = (end := time.perf_counter()), waited + got - asked, worked + end - got
         return waited, worked
 

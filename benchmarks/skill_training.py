@@ -24,18 +24,19 @@ from torch import nn
 import physicnet
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import Params, TrainingConfig
-from physicnet.data.dataset import epoch_batches
+from physicnet.data.dataset import Batch, epoch_batches
 from physicnet.digest import content_hash
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import pretrained_part
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.rollout import ModelForecaster
 from physicnet.training import joint, pretraining
-from physicnet.training.loop import Fitted, Task, fit
+from physicnet.training.loop import Fitted, fit
+from physicnet.training.step import UNCAPTURED, Stepper, Task
 
 EPOCHS = 8  # validations of a training, at most
 PRETRAINING = 0.15  # share of PhysicNet's budget that goes to its codebook
-TIMED = 6  # steps, after a first one that warms up
+TIMED = 6  # steps, after those that warm up
 SEED_STEP = 1000
 
 
@@ -114,7 +115,7 @@ def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
         sections += ["model", "codebook"]
         budget = replace(budget, learning_rate=0.0) if name == "physicnet" else Budget(0.0, 0, 0.0)  # its own
     else:
-        code = [package / "training" / f"{file}.py" for file in ("loop", "losses")]
+        code = [package / "training" / f"{file}.py" for file in ("loop", "losses", "step")]
         code += [here / "peers" / f"{file}.py" for file in ("frames", "task", name)]
     content = {
         "budget": vars(budget),
@@ -218,24 +219,14 @@ def _planned(
 
 
 def _seconds_per_step(task: Task, prepared: Prepared, config: TrainingConfig, on: Machine) -> float:
-    optimizer = torch.optim.AdamW(task.model.parameters(), lr=1e-6)
-    batches = epoch_batches(prepared.inputs.clips, config.batch_size, 1 + TIMED, config.seed, 0)
+    stepper = Stepper(task, config, on)
+    warming = 1 + UNCAPTURED if on.captures else 1
+    batches = epoch_batches(prepared.inputs.clips, config.batch_size, warming + TIMED, config.seed, 0)
     for step, batch in enumerate(list(batches)):  # read before: later in a training, reading is not waited for
-        if step == 1:
-            _finish(on)
+        if step == warming:
             started = time.perf_counter()
-        loss = torch.stack(list(task.terms(type(batch)(*(part.to(on.device) for part in batch)), step).values())).sum()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-    _finish(on)
+        stepper.take(batch, step, rate=1e-6)  # its values are there when it returns: so is all that a GPU did
     return (time.perf_counter() - started) / TIMED
-
-
-def _finish(on: Machine) -> None:
-    """Wait for what a GPU still does."""
-    if on.device.type == "cuda":
-        torch.cuda.synchronize(on.device)
 
 
 class _Timed:
@@ -248,8 +239,14 @@ class _Timed:
         self.seconds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
         self._since = time.perf_counter()
 
-    def terms(self, batch: Any, step: int) -> dict[str, torch.Tensor]:
-        return self._task.terms(batch, step)
+    def prepared(self, batch: Batch, step: int) -> Batch:
+        return self._task.prepared(batch, step)
+
+    def terms(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return self._task.terms(batch)
+
+    def settle(self) -> None:
+        self._task.settle()
 
     def epoch_values(self) -> dict[str, float]:
         self.seconds += time.perf_counter() - self._since

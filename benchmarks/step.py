@@ -39,14 +39,18 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from physicnet.config import Params, load_params
+from physicnet.data.dataset import Batch
 from physicnet.fields import written_whole
 from physicnet.machine import Machine, machine
 from physicnet.model.build import build
+from physicnet.model.codebook import Quantized
+from physicnet.model.physicnet import PhysicNet, Prediction
 from physicnet.training.joint import joint_terms
 from physicnet.training.losses import of_one, prediction_error
+from physicnet.training.step import UNCAPTURED, Stepper
 
 TARGET = Path("docs/results/step.csv")
-ROUNDS, STEPS = 3, 5  # steps of a round; each process makes one step before, to warm up
+ROUNDS, STEPS = 3, 5  # steps of a round; each process takes some before, to warm up
 SIDE = 2048  # of the matrices whose product tells the rate of arithmetic
 COPIED = 2**28  # bytes
 
@@ -58,51 +62,51 @@ PEERS: dict[str, Callable[..., nn.Module]] = {
 
 
 class Trainee:
-    """A model with its optimiser and a batch; a step is what the training loop does of one."""
+    """A model with a batch, as a task: its steps are those of the training loop."""
 
     def __init__(self, name: str, params: Params, on: Machine) -> None:
         clip, view, window = params.clip, params.crops.view, params.crops.window
         rng = np.random.default_rng(0)
         shape = (params.train.batch_size, clip.frames, len(params.ingest.variables), view, view)
-        self.clip = torch.from_numpy(rng.standard_normal(shape, np.float32)).to(on.device)
         corners = rng.integers(0, view - window, (shape[0], params.crops.windows_per_clip, 2))
-        self.corners = torch.from_numpy(corners).to(on.device)
+        self.batch = Batch(torch.from_numpy(rng.standard_normal(shape, np.float32)), torch.from_numpy(corners))
         self.params, self.on = params, on
         if name == "physicnet":
             net = build(params.model, variables=shape[2], frames_in=clip.frames_in, window=window)
         else:
             sizes: dict[str, Any] = {"variables": shape[2], "frames_out": clip.frames_out}
             net = PEERS[name](**sizes, **({} if name == "convlstm" else {"frames_in": clip.frames_in}))
-        self.net = net.to(on.device, memory_format=torch.channels_last).train()
-        self.loss = self._joint if name == "physicnet" else self._plain
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-5)
+        self.model = net.to(on.device, memory_format=torch.channels_last).train()
+        self._codes: tuple[Quantized, ...] = ()
+        self._stepper = Stepper(self, params.train, on)
 
     def step(self) -> None:
-        """Forecast, go back, move."""
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.on.autocast():
-            loss = self.loss()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.params.train.clip_norm)
-        self.optimizer.step()
-        loss.item()  # waits for a GPU
+        """Forecast, go back, move; when it returns, a GPU is done, too."""
+        self._stepper.take(self.batch, 0, rate=1e-5)
 
-    def _joint(self) -> Tensor:
-        past, truth = self._split()
-        prediction = self.net(past, torch.ones_like(past), self.corners, truth.shape[1])
-        terms = joint_terms(prediction, truth, prediction.inside, self.params.train, of_one)
-        return torch.stack(list(terms.values())).sum()
+    def prepared(self, batch: Batch, step: int) -> Batch:
+        """The batch as it is."""
+        del step
+        return batch
 
-    def _plain(self) -> Tensor:
-        past, truth = self._split()
-        forecast = self.net(past, torch.ones_like(past))
-        return prediction_error(
-            forecast, truth, torch.ones_like(truth), squared=self.params.train.squared, average=of_one
-        )
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of each model's loss."""
+        past, truth = self._split(batch)
+        if not isinstance(self.model, PhysicNet):
+            error = partial(prediction_error, squared=self.params.train.squared, average=of_one)
+            return {"prediction": error(self.model(past, torch.ones_like(past)), truth, torch.ones_like(truth))}
+        prediction: Prediction = self.model(past, torch.ones_like(past), batch.windows, truth.shape[1])
+        self._codes = tuple(codes.detached() for codes in prediction.codes)
+        return joint_terms(prediction, truth, prediction.inside, self.params.train, of_one)
 
-    def _split(self) -> tuple[Tensor, Tensor]:
+    def settle(self) -> None:
+        """Codes follow."""
+        if isinstance(self.model, PhysicNet):
+            self.model.codebook.follow(*self._codes)
+
+    def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         t = self.params.clip.frames_in
-        return self.clip[:, :t], self.clip[:, t:]
+        return batch.clip[:, :t], batch.clip[:, t:]
 
 
 class Traffic(TorchDispatchMode):
@@ -133,14 +137,15 @@ def measure(name: str) -> dict[str, Any]:
     """Time some steps in this process, which has done nothing else."""
     with trainee(name) as model:
         before = _peak(model.on)
-        model.step()
+        for _ in range(1 + UNCAPTURED if model.on.captures else 1):
+            model.step()
         seconds = []
         for _ in range(STEPS):
             started = time.perf_counter()
             model.step()
             seconds.append(time.perf_counter() - started)
-        parameters = sum(parameter.numel() for parameter in model.net.parameters())
-        clips = len(model.clip)
+        parameters = sum(parameter.numel() for parameter in model.model.parameters())
+        clips = len(model.batch.clip)
         return {
             "model": name,
             "parameters": parameters,
@@ -158,7 +163,7 @@ def _peak(on: Machine) -> int:
 
 def floor() -> dict[str, float]:
     """Arithmetic and bytes of the model's step, and this machine's rates for both."""
-    with trainee("physicnet") as model:
+    with trainee("physicnet") as model:  # its first steps are taken operation by operation on a GPU, too
         model.step()
         with FlopCounterMode(display=False) as arithmetic:
             model.step()

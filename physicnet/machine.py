@@ -30,6 +30,11 @@ class Machine:
         """Whether this is the process that validates and writes."""
         return self.rank == 0
 
+    @property
+    def captures(self) -> bool:
+        """Whether training steps are captured as a graph: on a GPU that no other process shares a batch with."""
+        return self.device.type == "cuda" and self.processes == 1
+
     def autocast(self) -> AbstractContextManager[None]:
         """Compute in the chosen precision."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)

@@ -29,10 +29,16 @@ class PeerTask:
         self._validation = validation
         self._machine = on
 
-    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+    def prepared(self, batch: Batch, step: int) -> Batch:
+        """Mirrored and rescaled, as PhysicNet's."""
+        return augmented(batch, step, self._config, self._normalizer, self._validation.window, self._machine)
+
+    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The prediction error of a batch."""
-        batch = augmented(batch, step, self._config, self._normalizer, self._validation.window, self._machine)
         return {"prediction": self._error(self.model, batch.clip, self._machine.mean)}
+
+    def settle(self) -> None:
+        """A peer does nothing else."""
 
     def epoch_values(self) -> dict[str, float]:
         """Nothing more is known of a peer."""

@@ -12,8 +12,6 @@ were fixed when it was traced.
 Only a model of anomalies takes a clock.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from math import tau
@@ -28,7 +26,7 @@ from physicnet.calendar import hour_of_day, year_fraction
 from physicnet.fields import Field
 from physicnet.model.physicnet import PhysicNet
 from physicnet.model.rollout import ModelForecaster
-from physicnet.model.smoothing import _gaussian
+from physicnet.model.smoothing import nothing_kept
 from physicnet.normalization import Normalizer, Standardization
 
 Inputs = dict[str, np.ndarray]  # by name, in the order in which the program takes them
@@ -108,7 +106,7 @@ def trace(forecaster: ModelForecaster, inputs: Inputs, num_leads: int) -> Export
     The program holds neither the inputs nor where in which source file an operation comes from.
     """
     program = Program(forecaster.net, forecaster.normalizer, num_leads).eval()
-    with torch.no_grad(), _nothing_kept():
+    with torch.no_grad(), nothing_kept():
         exported = torch.export.export(program, tuple(torch.from_numpy(array) for array in inputs.values()))
     for module in exported.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
@@ -116,19 +114,6 @@ def trace(forecaster: ModelForecaster, inputs: Inputs, num_leads: int) -> Export
                 node.meta.pop(key, None)
     exported.example_inputs = None
     return exported
-
-
-@contextmanager
-def _nothing_kept() -> Iterator[None]:
-    """Keep the trace from what forecasts have left in the cache, and forecasts from the stand-ins that a trace leaves.
-
-    With what was left, matrices that the program can make become part of its file, which is then twice as large.
-    """
-    _gaussian.cache_clear()
-    try:
-        yield
-    finally:
-        _gaussian.cache_clear()
 
 
 def _any_times(num: int) -> np.ndarray:

@@ -53,9 +53,12 @@ class Memory(nn.Module):
 
 
 def decays(num_leads: int, lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:
-    """exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`."""
-    leads = torch.arange(1, num_leads + 1, dtype=torch.float64)
-    return torch.exp(-(leads[:, None] / torch.tensor(lifetimes, dtype=torch.float64)).to(like))
+    """exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`.
+
+    Made there: a table that came from the host would make a GPU wait.
+    """
+    leads = torch.arange(1, num_leads + 1, dtype=torch.float64, device=like.device)
+    return torch.exp(-torch.stack([leads / lifetime for lifetime in lifetimes], dim=1).to(like))
 
 
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:

@@ -14,8 +14,9 @@ Codes follow the latents by running means, e_k = m_k / N_k, not by gradients (va
 chosen; two remedies: k-means on the first batch places the codes where the latents are, and codes that fall out of use
 are revived at those latents of the batch that the other codes say worst (docs/decisions/0013).
 
-Codes learn while `module.training` holds and rest otherwise. All randomness is drawn from (seed, updates), both part
-of the module: no global generator is touched and a resumed run draws what the uninterrupted one would have drawn.
+Quantizing changes nothing; codes learn when they are told to `follow` what was quantized, after a step of training.
+All randomness is drawn from (seed, updates), both part of the module: no global generator is touched and a resumed run
+draws what the uninterrupted one would have drawn.
 Under `torch.distributed`, all processes learn from the latents of all of them and hold the same codes, bit by bit.
 
 With `quantize` off, the latents pass as they are and are drawn to nothing. The codes follow them unheard, and still
@@ -44,13 +45,18 @@ class Quantized(NamedTuple):
 
     Without quantization, `code` is the latent itself, and the commitment 0.
 
-    `valid` says which latents came from observed data and count.
+    `valid` says which latents came from observed data and count; `latent` has them all, for the codes to follow.
     """
 
     code: Float[Tensor, "b d h w"]
     indices: Int[Tensor, "b h w"]
     commitment: Float32[Tensor, ""]
     valid: Bool[Tensor, "b h w"]
+    latent: Float32[Tensor, "b d h w"]
+
+    def detached(self) -> "Quantized":
+        """The same without a way back for gradients, to be kept beyond the step."""
+        return Quantized(*(part.detach() for part in self))
 
 
 class Codebook(nn.Module):
@@ -90,7 +96,7 @@ class Codebook(nn.Module):
         self.register_buffer("embed_sum", torch.from_numpy(codes).clone())
 
     def forward(self, latent: Float[Tensor, "b d h w"], valid: Bool[Tensor, "b h w"] | None = None) -> Quantized:
-        """Quantize `latent`, and learn from it while training.
+        """Quantize `latent`.
 
         Latents where `valid` is False (they come from missing data) get a code too, but neither move the codes nor
         count in the commitment loss, which is the mean squared distance per component and 0 where nothing is valid.
@@ -99,8 +105,6 @@ class Codebook(nn.Module):
         with torch.autocast(latent.device.type, enabled=False):  # distances and running means need float32
             flat = rearrange(latent.float(), "b d h w -> (b h w) d")
             observed = torch.ones_like(flat[:, 0], dtype=torch.bool) if valid is None else valid.flatten()
-            if self.training and not self.initialized:
-                self._initialize(flat.detach()[observed])
             chosen = nearest(flat, self.codes)
             distance = reduce((flat - self.codes[chosen]).square(), "n d -> n", "mean")
             count = observed.sum()
@@ -108,19 +112,30 @@ class Codebook(nn.Module):
                 count = sum_over_processes(count.float()) / num_processes()
             commitment = torch.where(observed, distance, 0.0).sum() / count.clamp(min=1 / num_processes())
             indices, valid = (part.reshape(batch, height, width) for part in (chosen, observed))  # b h w
-            code = self.lookup(indices).to(latent.dtype)  # before the codes follow
-            if self.training:
-                self._follow(flat.detach()[observed], chosen[observed])
+            code = self.lookup(indices).to(latent.dtype)
+        followed = latent.detach().float()
         if not self.quantize:
-            return Quantized(latent, indices, torch.zeros_like(commitment), valid)
+            return Quantized(latent, indices, torch.zeros_like(commitment), valid, followed)
         # Written so that the value is the code itself, without rounding, and the gradient that of the latent.
-        return Quantized(code + (latent - latent.detach()), indices, commitment, valid)
+        return Quantized(code + (latent - latent.detach()), indices, commitment, valid, followed)
+
+    @torch.no_grad()
+    def follow(self, *levels: Quantized) -> None:
+        """Learn from what was quantized in a step, one level after the other; the first ever places the codes.
+
+        Latents are counted for the codes as they are by then, which the level before may have moved.
+        """
+        for level in levels:
+            latents = rearrange(level.latent, "b d h w -> (b h w) d")[level.valid.flatten()]
+            with torch.autocast(latents.device.type, enabled=False):  # as above
+                if not self.initialized:
+                    self._initialize(latents)
+                self._move(latents, nearest(latents, self.codes))
 
     def lookup(self, indices: Int[Tensor, "b h w"]) -> Float32[Tensor, "b d h w"]:
         """Return the codes that `indices` name."""
         return rearrange(self.codes[indices], "b h w d -> b d h w")
 
-    @torch.no_grad()
     def _initialize(self, latents: Float32[Tensor, "n d"]) -> None:
         """Place the codes by k-means, once, on the first batch of which anything was observed.
 
@@ -134,8 +149,7 @@ class Codebook(nn.Module):
         self._place(torch.arange(len(means), device=latents.device), means, weight=1.0)
         self.initialized.fill_(True)
 
-    @torch.no_grad()
-    def _follow(self, latents: Float32[Tensor, "n d"], indices: Int[Tensor, " n"]) -> None:
+    def _move(self, latents: Float32[Tensor, "n d"], indices: Int[Tensor, " n"]) -> None:
         """Move the codes towards the latents that chose them, then revive the dead ones."""
         counts, sums = (sum_over_processes(part) for part in tally(latents, indices, self.num_codes))
         if counts.sum() == 0:  # nothing observed, nothing learned: not even that codes are out of use

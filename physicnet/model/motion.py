@@ -69,9 +69,7 @@ def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
 
     It gives way to no shift where the best one fits hardly better than any: of noise, some shift always fits best.
     """
-    shifts = [(x, y) for y in range(-RADIUS, RADIUS + 1) for x in range(-RADIUS, RADIUS + 1)]
-    pairs = [_mismatch(frames, observed, x, y) for x, y in shifts]
-    error, weight = (torch.stack(part, dim=1) for part in zip(*pairs, strict=True))  # b n h w
+    error, weight = _mismatches(frames, observed)  # b n h w
     typical = error.sum(dim=(1, 2, 3), keepdim=True) / weight.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
     narrow, wide = (_mean(blur(error, width), blur(weight, width), typical) for width in (NARROW, WIDE))
     whole = _mean(error.sum(dim=(2, 3), keepdim=True), weight.sum(dim=(2, 3), keepdim=True), typical)
@@ -80,19 +78,34 @@ def match(frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w
     spread = (mean - cost.amin(dim=1, keepdim=True)).clamp(min=1e-6)
     belief = torch.softmax(-SHARPNESS * cost / spread, dim=1)
     clarity = ((spread / mean.clamp(min=1e-6) - CHANCE) / (CLEAR - CHANCE)).clamp(0, 1)
-    best = torch.einsum("bnhw,nd->bdhw", belief, torch.tensor(shifts, device=frames.device, dtype=frames.dtype))
-    return clarity * best
+    reach = torch.arange(-RADIUS, RADIUS + 1, device=frames.device, dtype=frames.dtype)
+    rows, cols = torch.meshgrid(reach, reach, indexing="ij")
+    ways = torch.stack((-cols.flatten(), rows.flatten()), dim=1)  # n 2, of the shifts in their order
+    return clarity * torch.einsum("bnhw,nd->bdhw", belief, ways)
 
 
-def _mismatch(
-    frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"], x: int, y: int
-) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
-    """Squared difference of each frame and the one before it shifted by (x, y), summed, and the count of its terms."""
-    h, w = frames.shape[-2:]
-    rows, cols = slice(RADIUS - y, RADIUS - y + h), slice(RADIUS - x, RADIUS - x + w)
-    early, seen = (F.pad(part[:, :-1], (RADIUS,) * 4)[..., rows, cols] for part in (frames, observed))
-    seen = seen * observed[:, 1:]
-    return ((frames[:, 1:] - early) ** 2 * seen).sum(dim=(1, 2)), seen.sum(dim=(1, 2))
+def _mismatches(
+    frames: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]
+) -> tuple[Float[Tensor, "b n h w"], Float[Tensor, "b n h w"]]:
+    """Squared difference of each frame and the one before it, summed, and the count of its terms, for every shift.
+
+    Shifts run from -RADIUS to RADIUS in y, and for each of them from RADIUS to -RADIUS in x.
+    """
+    errors, weights = [], []
+    late, seen_late = frames[:, 1:, :, None], observed[:, 1:, :, None]  # b t-1 c 1 h w
+    early, seen_early = (F.pad(part[:, :-1], (RADIUS,) * 4) for part in (frames, observed))
+    for y in range(-RADIUS, RADIUS + 1):  # row by row: all shifts at once take much memory
+        shifted, seen = (_beside(part, y, frames.shape[-2]) for part in (early, seen_early))
+        seen = seen * seen_late
+        errors.append(((late - shifted) ** 2 * seen).sum(dim=(1, 2)))
+        weights.append(seen.sum(dim=(1, 2)))
+    return torch.cat(errors, dim=1), torch.cat(weights, dim=1)
+
+
+def _beside(padded: Float[Tensor, "b t c y x"], down: int, height: int) -> Float[Tensor, "b t c n h w"]:
+    """A frame shifted by `down` rows and by RADIUS to -RADIUS columns, without a copy."""
+    rows = padded[..., RADIUS - down : RADIUS - down + height, :]
+    return rearrange(rows.unfold(-1, rows.shape[-1] - 2 * RADIUS, 1), "b t c h n w -> b t c n h w")
 
 
 def _mean(

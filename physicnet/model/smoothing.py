@@ -1,6 +1,8 @@
 """Gaussian means of a field."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -40,6 +42,20 @@ def mean_around(field: Float[Tensor, "... h w"], width: float) -> Float[Tensor, 
     """`blur_coarsely` over the cells of the field alone: a constant stays what it is up to the border."""
     inside = torch.ones_like(field[(0,) * (field.ndim - 2)])
     return blur_coarsely(field, width) / blur_coarsely(inside, width)
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Keep a trace or a graph from the matrices that were made before, and all else from those that are made in it.
+
+    A trace would take the former for constants and hold them; a graph would read them after they were let go. The
+    latter are stand-ins, or have no values before the graph runs.
+    """
+    _gaussian.cache_clear()
+    try:
+        yield
+    finally:
+        _gaussian.cache_clear()
 
 
 @lru_cache(maxsize=64)

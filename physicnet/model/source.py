@@ -19,9 +19,9 @@ Any number of leads can be asked for, at the cost of a few multiplications for e
 what is drawn fades to nothing within the next two of its own. What the drawing is worth: docs/decisions/0028.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
@@ -112,7 +112,7 @@ class Drawing(nn.Module):
         middle = self.up(torch.cat((doubled(coarse, middle), middle), dim=1))
         fine = self.last(torch.cat((doubled(middle, fine), fine), dim=1))
         drawn = rearrange(self.out(fine), "b (c r) h w -> b c r h w", c=self.variables)
-        return einsum(drawn, between(num_leads).to(drawn), "b c r h w, k r -> b k c h w")
+        return einsum(drawn, between(num_leads, drawn), "b c r h w, k r -> b k c h w")
 
 
 def doubled(coarse: Float[Tensor, "b d i j"], like: Float[Tensor, "b e h w"]) -> Float[Tensor, "b d h w"]:
@@ -121,7 +121,12 @@ def doubled(coarse: Float[Tensor, "b d i j"], like: Float[Tensor, "b e h w"]) ->
     return F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
-def between(num_leads: int) -> Float[Tensor, "k r"]:
-    """The weights of the leads DRAWN at leads 1..num_leads: linear interpolation."""
-    leads = np.arange(1, num_leads + 1)
-    return torch.from_numpy(np.stack([np.interp(leads, DRAWN, one) for one in np.eye(len(DRAWN))], axis=1))
+def between(num_leads: int, like: Tensor) -> Float[Tensor, "k r"]:
+    """The weights of the leads DRAWN at leads 1..num_leads: linear interpolation, and the last one from there on.
+
+    Made on the device of `like`: a table that came from the host would make a GPU wait.
+    """
+    leads = torch.arange(1, num_leads + 1, dtype=torch.float64, device=like.device)
+    passed = [(leads - start) / (end - start) for start, end in pairwise(DRAWN)]  # of each span, 0 to 1
+    passed = [torch.ones_like(leads), *(share.clamp(0, 1) for share in passed), torch.zeros_like(leads)]
+    return torch.stack([before - after for before, after in pairwise(passed)], dim=1).to(like)

@@ -6,6 +6,7 @@ it; every other file refers to it.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,13 +26,37 @@ def sample(
         displacement: (x, y) in pixels.
         padding: `"border"` continues the outermost cells outside the field, `"zeros"` knows nothing there.
     """
-    _, _, h, w = field.shape
-    field = field.to(torch.promote_types(field.dtype, torch.float32))  # half precision cannot tell far cells apart
-    rows = torch.arange(h, device=field.device, dtype=field.dtype)
-    cols = torch.arange(w, device=field.device, dtype=field.dtype)
-    x = (cols[None, None, :] + displacement[:, 0] + 0.5) * (2 / w) - 1  # b h w
-    y = (rows[None, :, None] + displacement[:, 1] + 0.5) * (2 / h) - 1  # b h w
-    return F.grid_sample(field, torch.stack((x, y), dim=-1), padding_mode=padding, align_corners=False)
+    places = Places.of(displacement)
+    return read(field, places.seen(displacement), padding=padding)
+
+
+class Places(NamedTuple):
+    """Where the cells of a grid lie, and how far a pixel is, as `grid_sample` counts: from -1 to 1 across the grid."""
+
+    own: Float[Tensor, "h w 2"]
+    pixel: Float[Tensor, " 2"]
+
+    @classmethod
+    def of(cls, like: Float[Tensor, "*batch 2 h w"]) -> "Places":
+        """The cells of a field's grid, in single precision at least: half precision cannot tell far cells apart."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        axes = [
+            (torch.arange(n, device=like.device, dtype=dtype) + 0.5) * (2 / n) - 1 for n in reversed(like.shape[-2:])
+        ]
+        pixel = [like.new_full((1,), 2 / n, dtype=dtype) for n in reversed(like.shape[-2:])]
+        return cls(torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1), torch.cat(pixel))
+
+    def seen(self, displacement: Float[Tensor, "*batch 2 h w"], times: float = 1.0) -> Float[Tensor, "*batch h w 2"]:
+        """x + `times` displacement(x), of every cell."""
+        moved = displacement.to(self.own.dtype).movedim(-3, -1)
+        return torch.addcmul(self.own, moved, self.pixel, value=times)
+
+
+def read(
+    field: Float[Tensor, "b c h w"], places: Float[Tensor, "b h w 2"], *, padding: str = "border"
+) -> Float[Tensor, "b c h w"]:
+    """`sample` at places that are known."""
+    return F.grid_sample(field.to(places.dtype), places, padding_mode=padding, align_corners=False)
 
 
 def sample_observed(
@@ -42,8 +67,9 @@ def sample_observed(
     Returns the mean of the observed cells among the four neighbours (0 where there is none) and the share of the
     bilinear weight that was observed (0 outside the field).
     """
-    share = sample(observed, displacement, padding="zeros")
-    value = sample(field * observed, displacement, padding="zeros")
+    places = Places.of(displacement).seen(displacement)
+    share = read(observed, places, padding="zeros")
+    value = read(field * observed, places, padding="zeros")
     return torch.where(share > 1e-3, value / share.clamp(min=1e-3), 0.0), share
 
 
@@ -55,12 +81,12 @@ def trajectories(
     Each step goes back along the velocity at its own midpoint (Staniforth and Côté 1991, eq. 10, one iteration):
     d_k(x) = s_k(x) + d_{k-1}(x + s_k(x)) with s_k(x) = -v_k(x - v_k(x)/2) and v_k = flow + FADE^(k-1) passing.
     """
-    displacements: list[Tensor] = []
+    places, ways = Places.of(flow), list[Tensor]()  # the ways forward, -d_k
     for lead in range(num_leads):
-        velocity = flow if passing is None else flow + FADE**lead * passing
-        step = -sample(velocity, -velocity / 2)
-        displacements.append(step + sample(displacements[-1], step) if displacements else step)
-    return torch.stack(displacements, dim=1)
+        velocity = flow if passing is None else torch.add(flow, passing, alpha=FADE**lead)
+        step = read(velocity, places.seen(velocity, -0.5))  # -s_k
+        ways.append(step + read(ways[-1], places.seen(step, -1.0)) if ways else step)
+    return -torch.stack(ways, dim=1)
 
 
 def carry(
@@ -69,8 +95,9 @@ def carry(
     """`sample` for every lead: each frame where its path leads from; without paths each stays where it is."""
     if paths is None:
         return frames
-    leads = zip(frames.unbind(dim=1), paths.unbind(dim=1), strict=True)  # one by one: all at once take much memory
-    return torch.stack([sample(frame, path, padding=padding) for frame, path in leads], dim=1)
+    places = Places.of(paths).seen(paths)  # b k h w 2
+    leads = zip(frames.unbind(dim=1), places.unbind(dim=1), strict=True)  # one by one: all at once take much memory
+    return torch.stack([read(frame, place, padding=padding) for frame, place in leads], dim=1)
 
 
 def resize(field: Float[Tensor, "*batch h w"], size: Sequence[int]) -> Float[Tensor, "*batch i j"]:

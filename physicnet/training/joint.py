@@ -16,6 +16,7 @@ from physicnet.config import ClipConfig, MachineConfig, ModelConfig, Thresholds,
 from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
+from physicnet.model.codebook import Quantized
 from physicnet.model.flow import roughness
 from physicnet.model.physicnet import PhysicNet, Prediction
 from physicnet.normalization import Normalizer
@@ -50,14 +51,26 @@ class Joint:
         self._machine = on
         self._codes = CodeCount(model.codebook.num_codes)
         self._limited: list[Tensor] = []
+        self._step: tuple[tuple[Quantized, Quantized], Tensor] | None = None  # codes and share held back, to be settled
 
-    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+    def prepared(self, batch: Batch, step: int) -> Batch:
+        """Mirrored and rescaled, as the parameters ask."""
+        return augmented(batch, step, self._config, self._normalizer, self.model.window, self._machine)
+
+    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
-        batch = augmented(batch, step, self._config, self._normalizer, self.model.window, self._machine)
         prediction, truth, observed = self._forecast(self.model, *batch)
-        self._codes.add(*prediction.codes)
-        self._limited.append(prediction.limited.mean())
+        view, windows = (codes.detached() for codes in prediction.codes)
+        self._step = (view, windows), prediction.limited.mean()
         return joint_terms(prediction, truth, observed * prediction.inside, self._config, self._machine.mean)
+
+    def settle(self) -> None:
+        """Codes follow the latents of the step."""
+        assert self._step is not None, "a step comes first"
+        codes, limited = self._step
+        self.model.codebook.follow(*codes)
+        self._codes.add(*codes)
+        self._limited.append(limited.clone())
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook, and the share of the cells that were held back within their limits."""

@@ -13,52 +13,26 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from physicnet.checkpoint import load_checkpoint, save_checkpoint
 from physicnet.config import TrainingConfig
-from physicnet.data.dataset import Batch, Clips, epoch_batches
+from physicnet.data.dataset import Clips, epoch_batches
 from physicnet.fields import written_whole
 from physicnet.machine import Machine
 from physicnet.progress import steps_shown
+from physicnet.training.step import Row, Stepper, Task
 
 Report = Callable[[int, Mapping[str, float]], None]
-Row = dict[str, float]  # numbers of an epoch, by name
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 AVERAGING = 0.97  # of the running mean of the weights, which is what is validated and kept
 STATE = "state.safetensors"
-
-
-@runtime_checkable
-class Task(Protocol):
-    """What is to be learned: a model, the loss of a batch, and the score that chooses the best epoch."""
-
-    @property
-    def model(self) -> nn.Module:
-        """What is trained, and saved whole."""
-        ...
-
-    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
-        """The loss terms of a step by name, weighted: their sum is minimised."""
-        ...
-
-    def epoch_values(self) -> Row:
-        """What else is worth knowing of the epoch that ends, e.g. the usage of the codebook."""
-        ...
-
-    def validate(self, model: nn.Module) -> Row:
-        """Scores on the validation part of `model`, which has averaged weights.
-
-        `validation_loss` chooses the best epoch, lower is better.
-        """
-        ...
 
 
 class Fitted(NamedTuple):
@@ -93,19 +67,18 @@ def fit(
     Raises:
         FloatingPointError: if the loss is not finite, naming epoch, step and terms.
     """
-    learned = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    averaged = AveragedModel(task.model, avg_fn=lambda mean, weight, _: torch.lerp(mean, weight, 1 - AVERAGING))
-    done = _restore(resume / STATE, key, task.model, averaged, optimizer)
+    stepper = Stepper(task, config, machine)
+    averaged = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))  # type: ignore[no-untyped-call]
+    done = _restore(resume / STATE, key, task.model, averaged, stepper.optimizer)
     total, restored = config.epochs * config.steps_per_epoch, len(done.history) * config.steps_per_epoch
     with steps_shown(restored, total, is_shown=machine.leads) as advance:
         for epoch in range(len(done.history), config.epochs):
             started = time.monotonic()
-            row = _train_epoch(task, dataset, config, optimizer, averaged, machine, epoch, advance)
+            row = _train_epoch(task, dataset, config, stepper, averaged, machine, epoch, advance)
             if machine.leads:
                 row = {"epoch": epoch + 1.0} | row | task.validate(averaged.module)
                 done = _judge(done, row, averaged.module)
-                _keep(resume / STATE, key, task.model, averaged, optimizer, done)
+                _keep(resume / STATE, key, task.model, averaged, stepper.optimizer, done)
                 seconds = time.monotonic() - started
                 clips = config.steps_per_epoch * config.batch_size
                 report(epoch + 1, row | {"samples_per_second": clips / seconds})
@@ -135,7 +108,7 @@ def _train_epoch(
     task: Task,
     dataset: Clips,
     config: TrainingConfig,
-    optimizer: torch.optim.Optimizer,
+    stepper: Stepper,
     averaged: AveragedModel,
     machine: Machine,
     epoch: int,
@@ -154,7 +127,7 @@ def _train_epoch(
     )
     for index, batch in enumerate(batches):
         step = epoch * config.steps_per_epoch + index
-        terms = _step(task, Batch(*(part.to(machine.device) for part in batch)), step, config, optimizer, machine)
+        terms = stepper.take(batch, step, learning_rate(config, step))
         averaged.update_parameters(task.model)
         if not all(math.isfinite(value) for value in terms.values()):
             raise FloatingPointError(f"the loss is not finite in epoch {epoch + 1}, step {index + 1}: {terms}")
@@ -162,25 +135,6 @@ def _train_epoch(
         advance(f"loss {terms['loss']:.3f}")
     means = {name: value / config.steps_per_epoch for name, value in sums.items()}
     return {**means, "learning_rate": learning_rate(config, step), **task.epoch_values()}
-
-
-def _step(
-    task: Task, batch: Batch, step: int, config: TrainingConfig, optimizer: torch.optim.Optimizer, machine: Machine
-) -> Row:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
-    optimizer.zero_grad(set_to_none=True)
-    with machine.autocast():
-        terms = task.terms(batch, step)
-    loss = torch.stack(list(terms.values())).sum()
-    torch.autograd.backward(loss)
-    gradients = [parameter.grad for parameter in task.model.parameters() if parameter.grad is not None]
-    machine.average(gradients)
-    norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
-    optimizer.step()
-    values = torch.stack([*terms.values(), loss]).detach()
-    machine.average([values])
-    return dict(zip([*terms, "loss"], values.tolist(), strict=True)) | {"gradient_norm": norm.item()}
 
 
 def _judge(done: Fitted, row: Row, model: nn.Module) -> Fitted:

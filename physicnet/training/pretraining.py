@@ -13,6 +13,7 @@ from physicnet.config import ClipConfig, CodebookConfig, MachineConfig, ModelCon
 from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import Autoencoder, Decoder, Reconstruction, pretrained_part
+from physicnet.model.codebook import Quantized
 from physicnet.model.physicnet import PhysicNet
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
@@ -30,17 +31,28 @@ class Pretraining:
         self._validation = clips
         self._machine = on
         self._codes = CodeCount(model.net.codebook.num_codes)
+        self._step: tuple[Quantized, Quantized] | None = None  # codes to be settled
 
-    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+    def prepared(self, batch: Batch, step: int) -> Batch:
+        """The batch as it is, in every step."""
+        del step
+        return batch
+
+    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Reconstruction errors of both levels, and the commitment of their latents."""
-        del step  # nothing here changes as training goes on
         view, windows = self._reconstruct(self.model, batch)
-        self._codes.add(view.code, windows.code)
+        self._step = view.code.detached(), windows.code.detached()
         return {
             "reconstruction_global": reconstruction_error(view, self._machine.mean),
             "reconstruction_local": reconstruction_error(windows, self._machine.mean),
             "commitment": self._commitment * (view.code.commitment + windows.code.commitment),
         }
+
+    def settle(self) -> None:
+        """Codes follow the latents of the step."""
+        assert self._step is not None, "a step comes first"
+        self.model.net.codebook.follow(*self._step)
+        self._codes.add(*self._step)
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook."""

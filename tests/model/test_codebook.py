@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from einops import rearrange
 from torch import Tensor, nn
 
-from physicnet.model.codebook import Codebook, perplexity, spread, usage
+from physicnet.model.codebook import Codebook, Quantized, perplexity, spread, usage
 
 NUM_CODES, CODE_DIM = 7, 5
 DECAY = 0.9
@@ -29,6 +29,13 @@ def make_placed(**settings) -> Codebook:
     codebook = make_codebook(**settings)
     codebook.initialized.fill_(True)
     return codebook
+
+
+def learn(codebook: Codebook, latent: Tensor, valid: Tensor | None = None) -> Quantized:
+    """A step: quantize, and follow."""
+    quantized = codebook(latent, valid)
+    codebook.follow(quantized)
+    return quantized
 
 
 def make_latent(seed: int, *, batch: int = 2, height: int = 3, width: int = 4) -> Tensor:
@@ -104,7 +111,7 @@ def test_commitment_is_the_mean_squared_distance_of_valid_latents():
 def test_unquantized_latents_pass_as_they_are_and_the_codes_follow_them_all_the_same():
     unheard, heard = make_codebook(quantize=False).train(), make_codebook().train()
     latent = make_latent(1).requires_grad_()
-    passed, quantized = unheard(latent), heard(latent.detach())
+    passed, quantized = learn(unheard, latent), learn(heard, latent.detach())
     assert torch.equal(passed.code, latent)
     assert torch.equal(passed.indices, quantized.indices)
     assert (passed.commitment, quantized.commitment > 0) == (0, True)
@@ -124,7 +131,7 @@ def test_learning_equals_vector_quantize_pytorch(masked):
     for step in range(6):
         latent = make_latent(step).requires_grad_()
         valid = make_valid(step, latent) if masked else torch.ones(2, 3, 4, dtype=torch.bool)
-        code, indices, commitment, _ = ours(latent, valid)
+        code, indices, commitment, *_ = learn(ours, latent, valid)
         flat_code, flat_indices, flat_commitment = theirs(
             rearrange(latent, "b d h w -> b (h w) d"), mask=rearrange(valid, "b h w -> b (h w)") if masked else None
         )
@@ -137,8 +144,9 @@ def test_learning_equals_vector_quantize_pytorch(masked):
         torch.testing.assert_close(ours.codes, theirs._codebook.embed[0])
 
 
-def test_nothing_is_learned_in_evaluation():
-    codebook = make_codebook(revival=0.9).eval()
+@pytest.mark.parametrize("training", [False, True])
+def test_quantizing_alone_teaches_nothing(training):
+    codebook = make_codebook(revival=0.9).train(training)
     before = state_of(codebook)
     codebook(make_latent(1))
     assert_same_state(before, state_of(codebook))
@@ -151,8 +159,9 @@ def test_kmeans_finds_separated_clusters():
     noise = 0.1 * torch.randn(2, 11, 13, CODE_DIM, generator=generator)
     latent = rearrange(centres[members] + noise, "b h w d -> b d h w")
     codebook = make_codebook().train()
-    quantized = codebook(latent)
+    learn(codebook, latent)
     assert codebook.initialized
+    quantized = codebook(latent)
     assert quantized.commitment < 0.02
     assert len(quantized.indices.unique()) == NUM_CODES
     torch.testing.assert_close(codebook.codes[quantized.indices], centres[members], rtol=0, atol=0.3)
@@ -160,17 +169,17 @@ def test_kmeans_finds_separated_clusters():
 
 def test_kmeans_runs_once():
     codebook = make_codebook(decay=0.999).train()
-    codebook(make_latent(1))
+    learn(codebook, make_latent(1))
     placed = codebook.codes.clone()
-    codebook(make_latent(2) + 50)
+    learn(codebook, make_latent(2) + 50)
     assert (codebook.codes - placed).abs().max() < 10
 
 
 def test_kmeans_works_with_fewer_latents_than_codes():
     codebook = make_codebook().train()
     latent = make_latent(1, batch=1, height=1, width=3)
-    quantized = codebook(latent)
-    torch.testing.assert_close(quantized.code, latent)
+    learn(codebook, latent)
+    torch.testing.assert_close(codebook(latent).code, latent)
     assert codebook.codes.isfinite().all()
 
 
@@ -178,9 +187,9 @@ def test_codes_wait_for_the_first_observed_latent():
     codebook = make_codebook(revival=0.5).train()
     before = state_of(codebook)
     latent = make_latent(1)
-    assert codebook(latent, torch.zeros(2, 3, 4, dtype=torch.bool)).commitment == 0
+    assert learn(codebook, latent, torch.zeros(2, 3, 4, dtype=torch.bool)).commitment == 0
     assert_same_state(before, state_of(codebook))
-    codebook(latent)
+    learn(codebook, latent)
     assert codebook.initialized
     assert codebook.updates == 1
 
@@ -197,7 +206,7 @@ def make_dying(*, dead: slice, seed: int = 3) -> Codebook:
 def test_dead_codes_are_revived_at_latents_and_their_sums_reset():
     codebook = make_dying(dead=slice(2, None))
     latent = make_latent(1)
-    codebook(latent)
+    learn(codebook, latent)
     flat = rearrange(latent, "b d h w -> (b h w) d")
     for code in codebook.codes[2:]:
         assert (flat == code).all(dim=1).any()
@@ -210,7 +219,7 @@ def test_dead_codes_are_revived_at_latents_and_their_sums_reset():
 
 def test_a_revived_code_lives_as_long_as_one_of_mean_use():
     codebook = make_dying(dead=slice(2, None))
-    codebook(make_latent(1))
+    learn(codebook, make_latent(1))
     alive = float(codebook.cluster_size[:2].sum())
     mean = (alive + 5 * DECAY * 0.01) / NUM_CODES  # of the running means after the batch and before the revival
     torch.testing.assert_close(codebook.cluster_size[2:], torch.full((5,), mean))
@@ -221,7 +230,7 @@ def test_dead_codes_go_to_what_the_living_say_worst_and_not_to_what_is_common():
     latent = codebook.codes[:1, :, None, None].expand(1, CODE_DIM, 20, 20).clone()
     rare = 20 * torch.eye(CODE_DIM)[:, :4]  # four kinds of latents, one cell each among 396 alike
     latent[0, :, 0, :4] += rare
-    codebook(latent)
+    learn(codebook, latent)
     revived = codebook.codes[3:]
     found = latent[0, :, 0, :4].T
     assert (torch.cdist(revived, found).argmin(dim=1).sort().values == torch.arange(4)).all()
@@ -230,7 +239,7 @@ def test_dead_codes_go_to_what_the_living_say_worst_and_not_to_what_is_common():
 
 def test_revival_never_makes_twins():
     codebook = make_dying(dead=slice(2, None))
-    codebook(make_latent(1, batch=1, height=1, width=3))
+    learn(codebook, make_latent(1, batch=1, height=1, width=3))
     revived = codebook.codes[2:][codebook.codes[2:].abs().amax(dim=1) < 100]
     assert 1 <= len(revived) <= 3, "the others wait for latents that no code says yet"
     assert len(revived.unique(dim=0)) == len(revived)
@@ -251,8 +260,8 @@ def test_invalid_latents_move_nothing():
     clean, polluted = make_codebook(revival=0.5).train(), make_codebook(revival=0.5).train()
     for step in range(4):
         latent = make_latent(step)
-        expected = clean(latent, valid)
-        actual = polluted(torch.where(valid[:, None], latent, torch.tensor(torch.nan)), valid)
+        expected = learn(clean, latent, valid)
+        actual = learn(polluted, torch.where(valid[:, None], latent, torch.tensor(torch.nan)), valid)
         assert torch.equal(actual.commitment, expected.commitment)
         assert torch.equal(actual.indices[valid], expected.indices[valid])
     assert_same_state(state_of(clean), state_of(polluted))
@@ -264,7 +273,7 @@ def test_training_repeats_and_leaves_the_global_generator_alone():
     for _ in range(2):
         codebook = make_codebook(revival=0.5).train()
         for step in range(5):
-            codebook(make_latent(step))
+            learn(codebook, make_latent(step))
         states.append(state_of(codebook))
     assert_same_state(*states)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -273,11 +282,11 @@ def test_training_repeats_and_leaves_the_global_generator_alone():
 def test_a_restored_codebook_goes_on_as_the_original():
     original = make_codebook(revival=0.7).train()
     for step in range(3):
-        original(make_latent(step))
+        learn(original, make_latent(step))
     restored = make_codebook(revival=0.7).train()
     restored.load_state_dict(state_of(original))
     for step in range(3, 7):
-        left, right = original(make_latent(step)), restored(make_latent(step))
+        left, right = learn(original, make_latent(step)), learn(restored, make_latent(step))
         assert torch.equal(left.code, right.code)
     assert_same_state(state_of(original), state_of(restored))
     assert original.updates == 7
@@ -286,12 +295,12 @@ def test_a_restored_codebook_goes_on_as_the_original():
 def test_every_update_revives_other_latents():
     codebook = make_dying(dead=slice(2, None))
     latent = make_latent(1)
-    codebook(latent)
+    learn(codebook, latent)
     before = codebook.codes.clone()
     codebook.cluster_size[2:] = 0.0
-    codebook(latent[:, :, :1, :1])
+    learn(codebook, latent[:, :, :1, :1])
     codebook.cluster_size[2:] = 0.0
-    codebook(latent)
+    learn(codebook, latent)
     assert not torch.equal(codebook.codes[2:], before[2:])
 
 
@@ -299,7 +308,7 @@ def test_another_seed_revives_other_latents():
     codebooks = [make_dying(dead=slice(2, None), seed=seed) for seed in (3, 4)]
     codebooks[1].load_state_dict(state_of(codebooks[0]))
     for codebook in codebooks:
-        codebook(make_latent(1))
+        learn(codebook, make_latent(1))
     assert not torch.equal(codebooks[0].codes, codebooks[1].codes)
 
 
@@ -307,9 +316,9 @@ def test_running_means_stay_float32_under_autocast():
     plain, mixed = make_codebook(revival=0.5).train(), make_codebook(revival=0.5).train()
     for step in range(3):
         latent = make_latent(step).bfloat16()
-        expected = plain(latent.float())
+        expected = learn(plain, latent.float())
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            actual = mixed(latent)
+            actual = learn(mixed, latent)
         assert actual.code.dtype == torch.bfloat16
         assert torch.equal(actual.indices, expected.indices)
         assert torch.equal(actual.commitment, expected.commitment)
@@ -329,7 +338,7 @@ class Plain(nn.Module):
 
 def test_the_exported_codebook_takes_any_size(tmp_path):
     codebook = make_codebook().train()
-    codebook(make_latent(1))
+    learn(codebook, make_latent(1))
     codebook.eval()
     latent, dynamic = make_latent(2), torch.export.Dim.DYNAMIC
     sizes = ({0: dynamic, 2: dynamic, 3: dynamic}, {0: dynamic, 1: dynamic, 2: dynamic})
@@ -365,7 +374,7 @@ def learn_half(rank: int, folder: Path) -> dict[str, Tensor]:
     codebook = make_codebook(revival=0.9).train()
     for step in range(5):
         latent, valid = (part.chunk(2)[rank] for part in make_shared_batch(step))
-        codebook(latent, valid)
+        learn(codebook, latent, valid)
     dist.destroy_process_group()
     return state_of(codebook)
 
@@ -383,7 +392,7 @@ def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
         pass
     alone = make_codebook(revival=0.9).train()
     for step in range(5):
-        alone(*make_shared_batch(step))
+        learn(alone, *make_shared_batch(step))
     assert len(alone.cluster_size.unique()) < NUM_CODES, "the last step revived several codes from the latents of both"
     assert_same_state(first, torch.load(tmp_path / "second.pt", weights_only=True))
     assert_close_state(first, state_of(alone))

@@ -7,7 +7,7 @@ from physicnet.training.codes import CodeCount
 
 def quantized(indices: list[int], valid: list[bool]) -> Quantized:
     code = torch.zeros(1, 3, 1, len(indices))
-    return Quantized(code, torch.tensor([[indices]]), torch.tensor(0.0), torch.tensor([[valid]]))
+    return Quantized(code, torch.tensor([[indices]]), torch.tensor(0.0), torch.tensor([[valid]]), code)
 
 
 def test_codes_of_missing_data_are_not_counted() -> None:

@@ -111,8 +111,9 @@ def test_a_codebook_of_another_size_is_refused(data: Data, codebook: Path, tmp_p
 def test_each_named_term_moves_its_part(data: Data, term: str, part: str) -> None:
     task = task_on(data)
     first, second = (Batch(*(part[None] for part in data.inputs.clips[index])) for index in (0, 5))
-    task.terms(first, 0)  # k-means places a code on every one of its few latents: none is left to commit
-    task.terms(second, 1)[term].backward()
+    task.terms(first)
+    task.settle()
+    task.terms(second)[term].backward()
     module = task.model.get_submodule(part)
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in module.parameters())
 
@@ -120,17 +121,19 @@ def test_each_named_term_moves_its_part(data: Data, term: str, part: str) -> Non
 def test_the_terms_are_the_weights_of_the_parameters(data: Data) -> None:
     task = task_on(data)
     sample = data.inputs.clips[0]
-    terms = task.terms(Batch(sample.clip[None], sample.windows[None]), 0)
+    terms = task.terms(Batch(sample.clip[None], sample.windows[None]))
     assert terms.keys() == TRAIN.losses.model_fields_set
 
 
 def test_an_epoch_tells_how_many_cells_were_held_back(data: Data) -> None:
     task, sample = task_on(data), data.inputs.clips[0]
     batch = Batch(sample.clip[None], sample.windows[None])
-    task.terms(batch, 0)
+    task.terms(batch)
+    task.settle()
     assert task.epoch_values()["saturation"] < 0.1
     task.model.memory.weights.data[:, -1] += 100.0  # added everywhere, at every lead
-    task.terms(batch, 0)
+    task.terms(batch)
+    task.settle()
     assert task.epoch_values()["saturation"] == 1.0
 
 

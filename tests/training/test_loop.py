@@ -30,11 +30,16 @@ class Mean:
         self.validated: list[float] = []
         self.fail_at, self.poison_at = fail_at, poison_at
 
-    def terms(self, batch: Batch, step: int) -> dict[str, Float[Tensor, ""]]:
+    def prepared(self, batch: Batch, step: int) -> Batch:
         if step == self.fail_at:
             raise Interrupted
-        distance = (self.model(torch.ones(1)) - batch.clip.mean()).square().mean()
-        return {"distance": distance * (math.nan if step == self.poison_at else 1.0)}
+        return Batch(batch.clip * math.nan, batch.windows) if step == self.poison_at else batch
+
+    def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        return {"distance": (self.model(torch.ones(1)) - batch.clip.mean()).square().mean()}
+
+    def settle(self) -> None:
+        pass
 
     def epoch_values(self) -> dict[str, float]:
         return {"seen": 1.0}

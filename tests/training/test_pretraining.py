@@ -59,15 +59,16 @@ def test_the_history_reports_usage_perplexity_and_reconstruction_of_every_epoch(
 def test_each_term_moves_an_encoder(data: Data, term: str) -> None:
     task = task_on(data)
     first, second = (Batch(*(part[None] for part in data.inputs.clips[index])) for index in (0, 5))
-    task.terms(first, 0)  # k-means places a code on every one of its few latents: none is left to commit
-    task.terms(second, 1)[term].backward()
+    task.terms(first)
+    task.settle()
+    task.terms(second)[term].backward()
     level = task.model.net.local_level if term == "reconstruction_local" else task.model.net.global_level
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in level.encoder.parameters())
 
 
 def test_reconstruction_error_counts_observed_cells_alone() -> None:
     indices = torch.zeros(1, 1, 1, dtype=torch.int64)
-    nothing = Quantized(torch.zeros(1, 1, 1, 1), indices, torch.tensor(0.0), indices == 0)
+    nothing = Quantized(torch.zeros(1, 1, 1, 1), indices, torch.tensor(0.0), indices == 0, torch.zeros(1, 1, 1, 1))
     frames, truth = torch.tensor([1.0, 5.0]), torch.tensor([4.0, 99.0])
     shape = (1, 1, 1, 1, 2)
     level = Reconstruction(frames.view(shape), truth.view(shape), torch.tensor([1.0, 0.0]).view(shape), nothing)
