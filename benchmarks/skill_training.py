@@ -31,8 +31,8 @@ from physicnet.model.autoencoder import pretrained_part
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.rollout import ModelForecaster
 from physicnet.training import joint, pretraining
-from physicnet.training.loop import Fitted, fit
-from physicnet.training.step import UNCAPTURED, Stepper, Task
+from physicnet.training.loop import Fitted, Task, fit
+from physicnet.training.step import WARMING, Stepper
 
 EPOCHS = 8  # validations of a training, at most
 PRETRAINING = 0.15  # share of PhysicNet's budget that goes to its codebook
@@ -220,10 +220,9 @@ def _planned(
 
 def _seconds_per_step(task: Task, prepared: Prepared, config: TrainingConfig, on: Machine) -> float:
     stepper = Stepper(task, config, on)
-    warming = 1 + UNCAPTURED if on.captures else 1
-    batches = epoch_batches(prepared.inputs.clips, config.batch_size, warming + TIMED, config.seed, 0)
+    batches = epoch_batches(prepared.inputs.clips, config.batch_size, WARMING + TIMED, config.seed, 0)
     for step, batch in enumerate(list(batches)):  # read before: later in a training, reading is not waited for
-        if step == warming:
+        if step == WARMING:
             started = time.perf_counter()
         stepper.take(batch, step, rate=1e-6)  # its values are there when it returns: so is all that a GPU did
     return (time.perf_counter() - started) / TIMED

@@ -43,11 +43,11 @@ from physicnet.data.dataset import Batch
 from physicnet.fields import written_whole
 from physicnet.machine import Machine, machine
 from physicnet.model.build import build
-from physicnet.model.codebook import Quantized
+from physicnet.model.codebook import Seen
 from physicnet.model.physicnet import PhysicNet, Prediction
 from physicnet.training.joint import joint_terms
 from physicnet.training.losses import of_one, prediction_error
-from physicnet.training.step import UNCAPTURED, Stepper
+from physicnet.training.step import WARMING, Stepper
 
 TARGET = Path("docs/results/step.csv")
 ROUNDS, STEPS = 3, 5  # steps of a round; each process takes some before, to warm up
@@ -62,7 +62,7 @@ PEERS: dict[str, Callable[..., nn.Module]] = {
 
 
 class Trainee:
-    """A model with a batch, as a task: its steps are those of the training loop."""
+    """A model with a batch: its steps are those of the training loop."""
 
     def __init__(self, name: str, params: Params, on: Machine) -> None:
         clip, view, window = params.clip, params.crops.view, params.crops.window
@@ -77,7 +77,7 @@ class Trainee:
             sizes: dict[str, Any] = {"variables": shape[2], "frames_out": clip.frames_out}
             net = PEERS[name](**sizes, **({} if name == "convlstm" else {"frames_in": clip.frames_in}))
         self.model = net.to(on.device, memory_format=torch.channels_last).train()
-        self._codes: tuple[Quantized, ...] = ()
+        self._seen: list[Seen] = []
         self._stepper = Stepper(self, params.train, on)
 
     def step(self) -> None:
@@ -96,13 +96,13 @@ class Trainee:
             error = partial(prediction_error, squared=self.params.train.squared, average=of_one)
             return {"prediction": error(self.model(past, torch.ones_like(past)), truth, torch.ones_like(truth))}
         prediction: Prediction = self.model(past, torch.ones_like(past), batch.windows, truth.shape[1])
-        self._codes = tuple(codes.detached() for codes in prediction.codes)
+        self._seen = [codes.seen for codes in prediction.codes]
         return joint_terms(prediction, truth, prediction.inside, self.params.train, of_one)
 
     def settle(self) -> None:
         """Codes follow."""
         if isinstance(self.model, PhysicNet):
-            self.model.codebook.follow(*self._codes)
+            self.model.codebook.follow(*self._seen)
 
     def _split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         t = self.params.clip.frames_in
@@ -137,7 +137,7 @@ def measure(name: str) -> dict[str, Any]:
     """Time some steps in this process, which has done nothing else."""
     with trainee(name) as model:
         before = _peak(model.on)
-        for _ in range(1 + UNCAPTURED if model.on.captures else 1):
+        for _ in range(WARMING):
             model.step()
         seconds = []
         for _ in range(STEPS):
@@ -163,7 +163,7 @@ def _peak(on: Machine) -> int:
 
 def floor() -> dict[str, float]:
     """Arithmetic and bytes of the model's step, and this machine's rates for both."""
-    with trainee("physicnet") as model:  # its first steps are taken operation by operation on a GPU, too
+    with trainee("physicnet") as model:  # its first three steps are taken operation by operation on a GPU, too
         model.step()
         with FlopCounterMode(display=False) as arithmetic:
             model.step()

@@ -4,7 +4,7 @@
     z        latent           what the encoder says of one cell, `d` numbers
     e_k      codes[k]         code k
     q        indices          argmin_k |z - e_k|²
-    n_k      counts           latents of this batch that chose code k
+    n_k      counts           latents of this batch that code k is nearest to, when the codes follow
     N_k      cluster_size     running mean of n_k              N_k <- γ N_k + (1 - γ) n_k
     m_k      embed_sum        running mean of their sums       m_k <- γ m_k + (1 - γ) Σ z
     γ        ema_decay
@@ -40,6 +40,14 @@ KMEANS_ITERATIONS = 10
 LATENTS_PER_CODE = 64
 
 
+class Seen(NamedTuple):
+    """What codes may follow: latents, the codes that they chose, and which of them came from observed data."""
+
+    latent: Float32[Tensor, "b d h w"]
+    indices: Int[Tensor, "b h w"]
+    valid: Bool[Tensor, "b h w"]
+
+
 class Quantized(NamedTuple):
     """Latents as codes: the codes (gradients pass straight through), their indices, the commitment loss.
 
@@ -54,9 +62,10 @@ class Quantized(NamedTuple):
     valid: Bool[Tensor, "b h w"]
     latent: Float32[Tensor, "b d h w"]
 
-    def detached(self) -> "Quantized":
-        """The same without a way back for gradients, to be kept beyond the step."""
-        return Quantized(*(part.detach() for part in self))
+    @property
+    def seen(self) -> Seen:
+        """What is kept beyond the step: no gradient goes back from it."""
+        return Seen(self.latent, self.indices, self.valid)
 
 
 class Codebook(nn.Module):
@@ -102,7 +111,7 @@ class Codebook(nn.Module):
         count in the commitment loss, which is the mean squared distance per component and 0 where nothing is valid.
         """
         batch, _, height, width = latent.shape
-        with torch.autocast(latent.device.type, enabled=False):  # distances and running means need float32
+        with torch.autocast(latent.device.type, enabled=False):  # distances need float32
             flat = rearrange(latent.float(), "b d h w -> (b h w) d")
             observed = torch.ones_like(flat[:, 0], dtype=torch.bool) if valid is None else valid.flatten()
             chosen = nearest(flat, self.codes)
@@ -120,17 +129,16 @@ class Codebook(nn.Module):
         return Quantized(code + (latent - latent.detach()), indices, commitment, valid, followed)
 
     @torch.no_grad()
-    def follow(self, *levels: Quantized) -> None:
+    def follow(self, *levels: Seen) -> None:
         """Learn from what was quantized in a step, one level after the other; the first ever places the codes.
 
-        Latents are counted for the codes as they are by then, which the level before may have moved.
+        A latent counts for the code that is nearest by now, which the level before may have moved.
         """
         for level in levels:
             latents = rearrange(level.latent, "b d h w -> (b h w) d")[level.valid.flatten()]
-            with torch.autocast(latents.device.type, enabled=False):  # as above
-                if not self.initialized:
-                    self._initialize(latents)
-                self._move(latents, nearest(latents, self.codes))
+            if not self.initialized:
+                self._initialize(latents)
+            self._move(latents, nearest(latents, self.codes))
 
     def lookup(self, indices: Int[Tensor, "b h w"]) -> Float32[Tensor, "b d h w"]:
         """Return the codes that `indices` name."""

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from physicnet.model.cascade import decays
-from physicnet.model.encoder import conv
+from physicnet.model.encoder import CellNorm, conv
 from physicnet.model.warp import resize
 
 BOUND = 4.0  # standard deviations; no source takes a value farther than this from what was observed
@@ -83,20 +83,19 @@ class SourceExpert(nn.Module):
 class Drawing(nn.Module):
     """Draws what is gained, cell by cell, from the bands and the level's state: a U-Net of three grids.
 
-    It begins with nothing. The bands enter as they are: normalised cell by cell, as all after them, they would not tell
-    how much there is.
+    It begins with nothing. On each grid, blocks add to what is there. They look at it normalised cell by cell, which
+    does not tell how much there is; what they add to still does, from the bands to what is drawn.
     """
 
     def __init__(self, hidden: int, width: int, *, basis: int, variables: int) -> None:
         super().__init__()
         self.variables = variables
         fine, middle, coarse = width, width * 3 // 2, width * 2
-        self.entry = nn.Sequential(nn.Conv2d(basis * variables, fine, 3, padding=1), nn.SiLU(), conv(fine, fine))
-        self.down = nn.Sequential(conv(fine, middle, 2), conv(middle, middle))
-        self.bottom = nn.Sequential(conv(middle, coarse, 2), conv(coarse, coarse))
+        self.entry = nn.Conv2d(basis * variables, fine, 3, padding=1)
         self.state = nn.Conv2d(hidden, coarse, 1)
-        self.up = conv(coarse + middle, middle)
-        self.last = conv(middle + fine, fine)
+        self.down = nn.ModuleList([nn.Conv2d(fine, middle, 3, 2, 1), nn.Conv2d(middle, coarse, 3, 2, 1)])
+        self.up = nn.ModuleList([nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)])
+        self.blocks = nn.ModuleList([block(size) for size in (fine, middle, coarse, middle, fine)])
         self.out = nn.Conv2d(fine, variables * len(DRAWN), 1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
@@ -106,13 +105,24 @@ class Drawing(nn.Module):
     ) -> Float[Tensor, "b k c h w"]:
         """What is gained at leads 1..num_leads, on the grid of `basis`; `state` is on any coarser one."""
         fine = self.entry(rearrange(basis, "b c m h w -> b (c m) h w"))
-        middle = self.down(fine)
-        coarse = self.bottom(middle)
+        fine = fine + self.blocks[0](fine)
+        middle = self.down[0](fine)
+        middle = middle + self.blocks[1](middle)
+        coarse = self.down[1](middle)
         coarse = coarse + resize(self.state(state), coarse.shape[-2:])
-        middle = self.up(torch.cat((doubled(coarse, middle), middle), dim=1))
-        fine = self.last(torch.cat((doubled(middle, fine), fine), dim=1))
+        coarse = coarse + self.blocks[2](coarse)
+        middle = middle + doubled(self.up[0](coarse), middle)
+        middle = middle + self.blocks[3](middle)
+        fine = fine + doubled(self.up[1](middle), fine)
+        fine = fine + self.blocks[4](fine)
         drawn = rearrange(self.out(fine), "b (c r) h w -> b c r h w", c=self.variables)
         return einsum(drawn, between(num_leads, drawn), "b c r h w, k r -> b k c h w")
+
+
+def block(width: int) -> nn.Sequential:
+    """What the features of a grid gain: they are normalised cell by cell, 3 x 3 convolution, SiLU, and another one."""
+    first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+    return nn.Sequential(CellNorm(width), first, nn.SiLU(), second)
 
 
 def doubled(coarse: Float[Tensor, "b d i j"], like: Float[Tensor, "b e h w"]) -> Float[Tensor, "b d h w"]:

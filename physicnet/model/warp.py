@@ -55,8 +55,9 @@ class Places(NamedTuple):
 def read(
     field: Float[Tensor, "b c h w"], places: Float[Tensor, "b h w 2"], *, padding: str = "border"
 ) -> Float[Tensor, "b c h w"]:
-    """`sample` at places that are known."""
-    return F.grid_sample(field.to(places.dtype), places, padding_mode=padding, align_corners=False)
+    """`sample` at places that are known; in double precision if either is."""
+    dtype = torch.promote_types(field.dtype, places.dtype)
+    return F.grid_sample(field.to(dtype), places.to(dtype), padding_mode=padding, align_corners=False)
 
 
 def sample_observed(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from physicnet.model.codebook import Quantized, perplexity, sum_over_processes, usage
+from physicnet.model.codebook import Seen, perplexity, sum_over_processes, usage
 
 
 class CodeCount:
@@ -12,10 +12,10 @@ class CodeCount:
     def __init__(self, num_codes: int) -> None:
         self.counts: Tensor = torch.zeros(num_codes, dtype=torch.int64)
 
-    def add(self, *levels: Quantized) -> None:
+    def add(self, *levels: Seen) -> None:
         """Count the codes of a batch."""
-        for quantized in levels:
-            chosen = quantized.indices[quantized.valid].cpu()
+        for level in levels:
+            chosen = level.indices[level.valid].cpu()
             self.counts += torch.bincount(chosen, minlength=len(self.counts))
 
     def take(self, when: str = "", *, of_all: bool = False) -> dict[str, float]:

@@ -16,7 +16,7 @@ from physicnet.config import ClipConfig, MachineConfig, ModelConfig, Thresholds,
 from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import load_pretrained
-from physicnet.model.codebook import Quantized
+from physicnet.model.codebook import Seen
 from physicnet.model.flow import roughness
 from physicnet.model.physicnet import PhysicNet, Prediction
 from physicnet.normalization import Normalizer
@@ -51,7 +51,8 @@ class Joint:
         self._machine = on
         self._codes = CodeCount(model.codebook.num_codes)
         self._limited: list[Tensor] = []
-        self._step: tuple[tuple[Quantized, Quantized], Tensor] | None = None  # codes and share held back, to be settled
+        self._seen: list[Seen] = []  # by the levels in the last step
+        self._held_back = torch.tensor(torch.nan)  # share of the cells in the last step
 
     def prepared(self, batch: Batch, step: int) -> Batch:
         """Mirrored and rescaled, as the parameters ask."""
@@ -60,17 +61,15 @@ class Joint:
     def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
         prediction, truth, observed = self._forecast(self.model, *batch)
-        view, windows = (codes.detached() for codes in prediction.codes)
-        self._step = (view, windows), prediction.limited.mean()
+        self._seen = [codes.seen for codes in prediction.codes]
+        self._held_back = prediction.limited.mean()
         return joint_terms(prediction, truth, observed * prediction.inside, self._config, self._machine.mean)
 
     def settle(self) -> None:
-        """Codes follow the latents of the step."""
-        assert self._step is not None, "a step comes first"
-        codes, limited = self._step
-        self.model.codebook.follow(*codes)
-        self._codes.add(*codes)
-        self._limited.append(limited.clone())
+        """Codes follow the latents of the step; which they were is counted, and how many cells were held back."""
+        self.model.codebook.follow(*self._seen)
+        self._codes.add(*self._seen)
+        self._limited.append(self._held_back.clone())  # on a GPU the next step writes where this one did
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook, and the share of the cells that were held back within their limits."""
@@ -91,7 +90,7 @@ class Joint:
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
             prediction, truth, observed = self._forecast(model, clip, None)
-            codes.add(*prediction.codes)
+            codes.add(*(level.seen for level in prediction.codes))
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
             errors.append([error(forecast, truth, observed).item() for forecast in forecasts])

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -26,13 +26,29 @@ from physicnet.data.dataset import Clips, epoch_batches
 from physicnet.fields import written_whole
 from physicnet.machine import Machine
 from physicnet.progress import steps_shown
-from physicnet.training.step import Row, Stepper, Task
+from physicnet.training.step import Row, Stepped, Stepper
 
 Report = Callable[[int, Mapping[str, float]], None]
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 AVERAGING = 0.97  # of the running mean of the weights, which is what is validated and kept
 STATE = "state.safetensors"
+
+
+@runtime_checkable
+class Task(Stepped, Protocol):
+    """What is to be learned, and the score that chooses the best epoch."""
+
+    def epoch_values(self) -> Row:
+        """What else is worth knowing of the epoch that ends, e.g. the usage of the codebook."""
+        ...
+
+    def validate(self, model: nn.Module) -> Row:
+        """Scores on the validation part of `model`, which has averaged weights.
+
+        `validation_loss` chooses the best epoch, lower is better.
+        """
+        ...
 
 
 class Fitted(NamedTuple):
@@ -182,6 +198,9 @@ def _restore(
         number, _, moment = name.partition("/")
         moments.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    for parameter, of_one in optimizer.state.items():  # laid out as the weights are: all at once, or one by one
+        like = {name: torch.empty_like(parameter) for name, value in of_one.items() if value.shape == parameter.shape}
+        of_one.update({name: place.copy_(of_one[name]) for name, place in like.items()})
     history = [dict(row) for row in state.metadata["history"]]
     return Fitted(_under("best/", state.tensors), state.metadata["best_epoch"], history)
 

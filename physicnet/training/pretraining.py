@@ -13,7 +13,7 @@ from physicnet.config import ClipConfig, CodebookConfig, MachineConfig, ModelCon
 from physicnet.data.dataset import Batch, Clips
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import Autoencoder, Decoder, Reconstruction, pretrained_part
-from physicnet.model.codebook import Quantized
+from physicnet.model.codebook import Seen
 from physicnet.model.physicnet import PhysicNet
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
@@ -31,7 +31,7 @@ class Pretraining:
         self._validation = clips
         self._machine = on
         self._codes = CodeCount(model.net.codebook.num_codes)
-        self._step: tuple[Quantized, Quantized] | None = None  # codes to be settled
+        self._seen: list[Seen] = []  # by the levels in the last step
 
     def prepared(self, batch: Batch, step: int) -> Batch:
         """The batch as it is, in every step."""
@@ -41,7 +41,7 @@ class Pretraining:
     def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Reconstruction errors of both levels, and the commitment of their latents."""
         view, windows = self._reconstruct(self.model, batch)
-        self._step = view.code.detached(), windows.code.detached()
+        self._seen = [view.code.seen, windows.code.seen]
         return {
             "reconstruction_global": reconstruction_error(view, self._machine.mean),
             "reconstruction_local": reconstruction_error(windows, self._machine.mean),
@@ -49,10 +49,9 @@ class Pretraining:
         }
 
     def settle(self) -> None:
-        """Codes follow the latents of the step."""
-        assert self._step is not None, "a step comes first"
-        self.model.net.codebook.follow(*self._step)
-        self._codes.add(*self._step)
+        """Codes follow the latents of the step; which they were is counted."""
+        self.model.net.codebook.follow(*self._seen)
+        self._codes.add(*self._seen)
 
     def epoch_values(self) -> dict[str, float]:
         """Usage and perplexity of the codebook."""
@@ -70,7 +69,7 @@ class Pretraining:
         for index in range(len(self._validation)):
             batch = Batch(*(part[None].to(self._machine.device) for part in self._validation[index]))
             levels = self._reconstruct(model, batch)
-            codes.add(*(level.code for level in levels))
+            codes.add(*(level.code.seen for level in levels))
             errors.append([reconstruction_error(level, of_one).item() for level in levels])
         view, windows = (sum(level) / len(errors) for level in zip(*errors, strict=True))
         scores = {"validation_global": view, "validation_local": windows, "validation_loss": view + windows}

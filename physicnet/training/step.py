@@ -6,6 +6,8 @@ taken one kernel at a time, which set up what libraries keep; all later steps re
 kernel. What needs the host, mirrored clips and the codebook that follows, comes before the graph and after it.
 """
 
+import warnings
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,13 +20,15 @@ from physicnet.machine import Machine
 from physicnet.model.smoothing import nothing_kept
 
 Row = dict[str, float]  # numbers of an epoch or a step, by name
+Work = Callable[[Batch], Float[Tensor, " n"]]
 
 UNCAPTURED = 3  # steps before the graph is captured, as PyTorch advises
+WARMING = UNCAPTURED + 1  # steps of a training after which all take the same time, on any device
 
 
 @runtime_checkable
-class Task(Protocol):
-    """What is to be learned: a model, the loss of a batch, and the score that chooses the best epoch."""
+class Stepped(Protocol):
+    """What a step needs of what is to be learned: a model, and the loss of a batch."""
 
     @property
     def model(self) -> nn.Module:
@@ -32,30 +36,19 @@ class Task(Protocol):
         ...
 
     def prepared(self, batch: Batch, step: int) -> Batch:
-        """The batch as a step sees it, e.g. mirrored; of the same shape in every step."""
+        """The batch as a step sees it, e.g. mirrored: tensors of the same shapes in every step."""
         ...
 
     def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The loss terms of a step by name, weighted: their sum is minimised.
 
-        On a GPU its work is captured and repeated without it (`step.py`): it asks for no value, and what it leaves
-        behind for `settle` are tensors, which every step fills anew.
+        On a GPU its work is captured and repeated without it: it asks for no value, and what it leaves behind for
+        `settle` are tensors without gradients, which every step fills anew.
         """
         ...
 
     def settle(self) -> None:
         """What a step does besides following gradients: codes move, numbers are taken down."""
-        ...
-
-    def epoch_values(self) -> Row:
-        """What else is worth knowing of the epoch that ends, e.g. the usage of the codebook."""
-        ...
-
-    def validate(self, model: nn.Module) -> Row:
-        """Scores on the validation part of `model`, which has averaged weights.
-
-        `validation_loss` chooses the best epoch, lower is better.
-        """
         ...
 
 
@@ -65,7 +58,7 @@ class Stepper:
     The optimizer is AdamW on what of the model needs a gradient when the stepper is made.
     """
 
-    def __init__(self, task: Task, config: TrainingConfig, machine: Machine) -> None:
+    def __init__(self, task: Stepped, config: TrainingConfig, machine: Machine) -> None:
         self._task = task
         self._clip_norm = config.clip_norm
         self._machine = machine
@@ -76,11 +69,7 @@ class Stepper:
             learned, lr=rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), capturable=machine.captures
         )
         self._names: list[str] = []
-        self._taken = 0
-        self._aside = torch.cuda.Stream() if machine.captures else None  # type: ignore[no-untyped-call]
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._input: Batch | None = None  # where the graph reads
-        self._values = torch.empty(0)  # and where it writes
+        self._work: Work = Replayed(self._whole, machine.device) if machine.captures else self._whole
 
     def take(self, batch: Batch, step: int, rate: float) -> Row:
         """Take a step at a learning rate; return its loss terms by name, `loss`, their sum, and `gradient_norm`."""
@@ -90,17 +79,11 @@ class Stepper:
             else:
                 group["lr"] = rate
         batch = self._task.prepared(Batch(*(part.to(self._machine.device) for part in batch)), step)
-        if not self._machine.captures:
-            values = self._work(batch)
-        elif self._taken < UNCAPTURED:
-            values = self._work_aside(batch)
-        else:
-            values = self._replay(batch)
-        self._taken += 1
+        values = self._work(batch)
         self._task.settle()
         return dict(zip([*self._names, "loss", "gradient_norm"], values.tolist(), strict=True))
 
-    def _work(self, batch: Batch) -> Float[Tensor, " n"]:
+    def _whole(self, batch: Batch) -> Float[Tensor, " n"]:
         self.optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             terms = self._task.terms(batch)
@@ -115,23 +98,52 @@ class Stepper:
         self._names = list(terms)
         return torch.cat((values, norm.detach()[None]))
 
-    def _work_aside(self, batch: Batch) -> Float[Tensor, " n"]:
-        """Beside the stream of all else, as a capture is: what the work sets up must not belong to that stream."""
-        here, aside = torch.cuda.current_stream(), self._aside
-        assert aside is not None
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            values = self._work(batch)
-        here.wait_stream(aside)
+
+class Replayed:
+    """Work on batches of one shape on a GPU: done as it is a few times, then captured as a graph, and replayed.
+
+    All of it is beside the stream of everything else, as a capture is: what the work sets up belongs to its stream.
+    """
+
+    def __init__(self, work: Work, device: torch.device) -> None:
+        self._plain = work
+        self._aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._left = UNCAPTURED
+        self._captured: Captured | None = None
+
+    def __call__(self, batch: Batch) -> Float[Tensor, " n"]:
+        """Do the work; the values that it returned before may change."""
+        if self._left:
+            self._left -= 1
+            return self._done(batch)
+        if self._captured is None:
+            self._captured = Captured(self._plain, batch, self._aside)
+        return self._captured(batch)
+
+    def _done(self, batch: Batch) -> Float[Tensor, " n"]:
+        here = torch.cuda.current_stream()
+        self._aside.wait_stream(here)
+        with torch.cuda.stream(self._aside), warnings.catch_warnings():
+            # The optimizer fears that it will never be captured.
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
+            values = self._plain(batch)
+        here.wait_stream(self._aside)
         return values
 
-    def _replay(self, batch: Batch) -> Float[Tensor, " n"]:
-        if self._graph is None or self._input is None:
-            self._input = Batch(*(part.clone() for part in batch))
-            self._graph = torch.cuda.CUDAGraph()
-            with nothing_kept(), torch.cuda.graph(self._graph, stream=self._aside):  # records, and does nothing yet
-                self._values = self._work(self._input)
+
+class Captured:
+    """A graph of some work, which does it on another batch of the same shapes."""
+
+    def __init__(self, work: Work, like: Batch, stream: torch.cuda.Stream) -> None:
+        self._input = Batch(*(torch.empty_like(part) for part in like))
+        self._graph = torch.cuda.CUDAGraph()
+        with nothing_kept(), torch.cuda.graph(self._graph, stream=stream):  # records, and does nothing yet
+            self._values = work(self._input)
+
+    def __call__(self, batch: Batch) -> Float[Tensor, " n"]:
+        """Do the work; where its values lie, the next ones will lie."""
         for kept, part in zip(self._input, batch, strict=True):
+            assert kept.shape == part.shape, f"a graph of {tuple(kept.shape)} is given {tuple(part.shape)}"
             kept.copy_(part)
         self._graph.replay()
         return self._values

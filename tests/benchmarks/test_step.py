@@ -36,9 +36,9 @@ def test_every_model_has_about_as_many_parameters_and_learns_in_a_step(name: str
             "train": params.train.model_copy(update={"batch_size": 1}),
         }
     )
-    size = sum(parameter.numel() for parameter in step.Trainee("physicnet", params, HERE).net.parameters())
+    size = sum(parameter.numel() for parameter in step.Trainee("physicnet", params, HERE).model.parameters())
     trainee = step.Trainee(name, params, HERE)
-    assert sum(parameter.numel() for parameter in trainee.net.parameters()) == pytest.approx(size, rel=0.25)
-    before = [parameter.clone() for parameter in trainee.net.parameters()]
+    assert sum(parameter.numel() for parameter in trainee.model.parameters()) == pytest.approx(size, rel=0.25)
+    before = [parameter.clone() for parameter in trainee.model.parameters()]
     trainee.step()
-    assert any(not torch.equal(was, now) for was, now in zip(before, trainee.net.parameters(), strict=True))
+    assert any(not torch.equal(was, now) for was, now in zip(before, trainee.model.parameters(), strict=True))

@@ -34,7 +34,7 @@ def make_placed(**settings) -> Codebook:
 def learn(codebook: Codebook, latent: Tensor, valid: Tensor | None = None) -> Quantized:
     """A step: quantize, and follow."""
     quantized = codebook(latent, valid)
-    codebook.follow(quantized)
+    codebook.follow(quantized.seen)
     return quantized
 
 
@@ -318,7 +318,8 @@ def test_running_means_stay_float32_under_autocast():
         latent = make_latent(step).bfloat16()
         expected = learn(plain, latent.float())
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            actual = learn(mixed, latent)
+            actual = mixed(latent)
+        mixed.follow(actual.seen)
         assert actual.code.dtype == torch.bfloat16
         assert torch.equal(actual.indices, expected.indices)
         assert torch.equal(actual.commitment, expected.commitment)

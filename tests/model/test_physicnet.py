@@ -140,6 +140,7 @@ def test_a_clip_of_which_nothing_was_observed_has_a_forecast_and_teaches_nothing
     before = {name: value.clone() for name, value in net.codebook.state_dict().items()}
     past = torch.zeros(2, 3, 1, *SIZE)
     prediction = net(past, past, CORNERS.expand(2, -1, -1), 2)
+    net.codebook.follow(*(code.seen for code in prediction.codes))
     assert prediction.frames.isfinite().all()
     assert all(code.commitment == 0 for code in prediction.codes)
     assert all(torch.equal(value, before[name]) for name, value in net.codebook.state_dict().items())
@@ -319,12 +320,13 @@ def test_half_precision_forecasts_nearly_the_same():
     assert (rough.frames - exact.frames).abs().mean() < 0.1
 
 
-def test_codes_are_learned_while_training_only():
-    net, past = speaking_net(), drift((1.0, 2.0), 3, SIZE)
-    net(past, whole(past), CORNERS, 1)
+def test_codes_are_learned_from_both_levels_when_they_are_told_to():
+    net, past = speaking_net().train(), drift((1.0, 2.0), 3, SIZE)
+    prediction = net(past, whole(past), CORNERS, 1)
     assert not net.codebook.initialized
-    net.train()(past, whole(past), CORNERS, 1)
+    net.codebook.follow(*(code.seen for code in prediction.codes))
     assert net.codebook.initialized
+    assert net.codebook.updates == 2
 
 
 def test_the_present_holds_every_frame_where_its_parcels_are_now():

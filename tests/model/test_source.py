@@ -110,7 +110,7 @@ def test_what_is_drawn_of_a_crop_is_what_is_drawn_of_the_whole_away_from_the_edg
 
 
 def test_what_is_drawn_is_linear_between_its_leads_and_stays_after_the_last():
-    weights = between(DRAWN[-1] + 5)
+    weights = between(DRAWN[-1] + 5, torch.zeros((), dtype=torch.float64))
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights), dtype=torch.float64))
     torch.testing.assert_close(weights[torch.tensor(DRAWN) - 1], torch.eye(len(DRAWN), dtype=torch.float64))
     third, fifth = weights[2], weights[4]  # of leads 3 and 5
