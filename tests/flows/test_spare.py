@@ -32,8 +32,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def waiting() -> list[psutil.Process]:
     """The DVCs below this process that wait or work."""
-    living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in living if {"flows.process", "flows.spare"} & set(child.cmdline())]
+    return [child for child in psutil.Process().children() if {"flows.process", "flows.spare"} & words_of(child)]
+
+
+def words_of(process: psutil.Process) -> set[str]:
+    """Its command; one that has only just begun has none for a moment, one that has ended none any more."""
+    try:
+        assert wait_until(lambda: bool(process.cmdline()), seconds=10)
+        return set(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie, too
+        return set()
 
 
 @pytest.mark.usefixtures("project")
