@@ -43,7 +43,7 @@ from physicnet.machine import machine
 from physicnet.model.build import build
 from physicnet.normalization import Normalizer, Standardization
 from physicnet.training.joint import Joint
-from physicnet.training.step import Stepper
+from physicnet.training.step import WARMING, Stepper
 
 HEIGHT, WIDTH = 1226, 760  # the Finnish radar composite at 1 km
 DISTINCT = 16  # frames; the others are these, shifted
@@ -210,7 +210,7 @@ def cpu_note(loader: Reader, dataset: ClipDataset, params: Params, num_clips: in
     read = (time.process_time() - started) / num_clips
     model = Model(params.model_copy(update={"machine": alone}), dataset)
     held = list(epoch_batches(dataset, batch_size, 1, seed=0, epoch=0))
-    model.waits_and_steps(iter(held))
+    model.waits_and_steps(iter(held * WARMING))
     started = time.process_time()
     model.waits_and_steps(iter(held * 2))
     step = (time.process_time() - started) / (2 * batch_size)
@@ -264,7 +264,7 @@ def measure(readers: list[Reader], saved: dict[str, Path], crops: Path, params: 
     dataset = ClipDataset(CachedWindows(Field.open(loader.files), 0), crops, "train")
     held = list(epoch_batches(dataset, batch_size, 1, seed=0, epoch=0))
     model = Model(params, dataset)
-    model.waits_and_steps(iter(held))  # the first step makes what later ones find
+    model.waits_and_steps(iter(held * WARMING))  # the first steps make what later ones find
     found: dict[str, list[list[float]]] = {reader.name: [] for reader in readers}
     steps, waits, threads = [], [], []
     for _ in range(ROUNDS):
