@@ -61,9 +61,9 @@ class Says(nn.Module):
         super().__init__()
         self.confidence = confidence
 
-    def forward(self, latent: Tensor, basis: Tensor, num_leads: int) -> Source:
+    def forward(self, latent: Tensor, basis: Tensor, leads: Tensor) -> Source:
         """No source, at this confidence."""
-        values = basis.new_zeros(len(latent), num_leads, 1, *basis.shape[-2:])
+        values = basis.new_zeros(len(latent), len(leads), 1, *basis.shape[-2:])
         return Source(values, values + self.confidence)
 
 
@@ -74,9 +74,9 @@ class SameConfidence(nn.Module):
         super().__init__()
         self.expert = expert
 
-    def forward(self, latent: Tensor, basis: Tensor, num_leads: int) -> Source:
+    def forward(self, latent: Tensor, basis: Tensor, leads: Tensor) -> Source:
         """The expert's source at confidence 0."""
-        source: Source = self.expert(latent, basis, num_leads)
+        source: Source = self.expert(latent, basis, leads)
         return Source(source.value, torch.zeros_like(source.confidence))
 
 

@@ -29,7 +29,7 @@ from physicnet.evaluation.baselines import Advection, Climatology
 from physicnet.evaluation.scoring import forecast_case
 from physicnet.fields import Field, written_whole
 from physicnet.metrics import error_sums
-from physicnet.model.cascade import Memory
+from physicnet.model.cascade import Memory, first_leads
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.physicnet import first_guess, grow, range_of
 from physicnet.model.warp import carry
@@ -59,7 +59,7 @@ class FirstGuess:
         values = self.normalizer.normalize(torch.from_numpy(past.frames(0, past.shape[0])), past.times)
         seen, observed = split_missing(values[None])
         guess = first_guess(seen, observed, num_leads)
-        grown = grow(guess.frame, self.memory(guess.features, num_leads), range_of(seen))
+        grown = grow(guess.frame, self.memory(guess.features, first_leads(num_leads, seen)), range_of(seen))
         return self.normalizer.denormalize(carry(grown, guess.paths)[0], past.times_after(num_leads)).numpy()
 
 

@@ -471,6 +471,9 @@ class TrainConfig(TrainingConfig):
     `mirror` also shows clips mirrored and transposed, for fields without a preferred direction. `rescale` = r
     multiplies the physical values of a clip by a factor between 1/r and r, for rates and other fields without a scale
     of their own; 1 leaves them as they are. `squared` is the weight of squared beside absolute errors.
+
+    With `one_lead_in` = n a step forecasts one lead in n alone, evenly spread, from a first one that is drawn anew: in
+    the long run it is the same loss, for less work.
     """
 
     init_from: InitConfig | None
@@ -478,6 +481,7 @@ class TrainConfig(TrainingConfig):
     mirror: bool
     rescale: Annotated[float, Field(ge=1)]
     squared: NonNegative
+    one_lead_in: Count
     losses: LossConfig
 
     @model_validator(mode="after")

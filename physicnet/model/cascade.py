@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from physicnet.model.smoothing import mean_around
@@ -46,19 +46,20 @@ class Memory(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(variables, variables * NUM_FEATURES, len(LIFETIMES)))
 
-    def forward(self, features: Float[Tensor, "b c f h w"], num_leads: int) -> Float[Tensor, "b k c h w"]:
-        """What is added to the last frame at leads 1..num_leads, in standard deviations."""
-        fading = decays(num_leads, LIFETIMES, self.weights)
+    def forward(self, features: Float[Tensor, "b c f h w"], leads: Int[Tensor, " k"]) -> Float[Tensor, "b k c h w"]:
+        """What is added to the last frame at some leads, in standard deviations."""
+        fading = decays(leads, LIFETIMES, self.weights)
         return torch.einsum("bghw,cgj,kj->bkchw", features.flatten(1, 2), self.weights, fading)
 
 
-def decays(num_leads: int, lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:
-    """exp(-lead / lifetime) of leads 1..num_leads, in the precision and on the device of `like`.
+def first_leads(num_leads: int, like: Tensor) -> Int[Tensor, " k"]:
+    """1..num_leads, made on the device of `like`: a table that came from the host would make a GPU wait."""
+    return torch.arange(1, num_leads + 1, device=like.device)
 
-    Made there: a table that came from the host would make a GPU wait.
-    """
-    leads = torch.arange(1, num_leads + 1, dtype=torch.float64, device=like.device)
-    return torch.exp(-torch.stack([leads / lifetime for lifetime in lifetimes], dim=1).to(like))
+
+def decays(leads: Int[Tensor, " k"], lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:
+    """exp(-lead / lifetime), in the precision of `like`."""
+    return torch.exp(-torch.stack([leads.double() / lifetime for lifetime in lifetimes], dim=1).to(like))
 
 
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:

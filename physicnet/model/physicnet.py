@@ -32,7 +32,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from physicnet.model.cascade import NUM_BASIS, Memory, make_features
+from physicnet.model.cascade import NUM_BASIS, Memory, first_leads, make_features
 from physicnet.model.codebook import Codebook, Quantized
 from physicnet.model.encoder import Encoded, Encoder
 from physicnet.model.flow import FlowExpert, Unrefined
@@ -71,9 +71,11 @@ class Level(nn.Module):
         both = torch.cat((present.frames, present.observed), dim=1)
         return self.encoder(rearrange(both, "b t c h w -> b (t c) h w"))
 
-    def forecast(self, encoded: Encoded, code: Quantized, basis: Float[Tensor, "b c m h w"], num_leads: int) -> Source:
-        """Sources of leads 1..num_leads: the code beside what it was made from says how much of `basis` is gained."""
-        return self.source(torch.cat((encoded.features, code.code), dim=1), basis, num_leads)
+    def forecast(
+        self, encoded: Encoded, code: Quantized, basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
+    ) -> Source:
+        """Sources of some leads: the code beside what it was made from says how much of `basis` is gained."""
+        return self.source(torch.cat((encoded.features, code.code), dim=1), basis, leads)
 
 
 class Range(NamedTuple):
@@ -104,6 +106,8 @@ class Alone(NamedTuple):
     within: Range
     flow: Float[Tensor, "b 2 h w"]
     passing: Float[Tensor, "b 2 h w"] | None  # None: nothing moves
+    num_leads: int
+    only: Int[Tensor, " k"] | None  # of the leads 1..num_leads; None: all
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +126,7 @@ class Prediction:
     @cached_property
     def global_frames(self) -> Float[Tensor, "b k c h w"]:
         """The forecast without the local level."""
-        paths = paths_of(self.alone.flow, self.alone.passing, self.frames.shape[1])
+        paths = paths_of(self.alone.flow, self.alone.passing, self.alone.num_leads, self.alone.only)
         return carry(grow(self.alone.last, self.alone.source, self.alone.within), paths)
 
     @cached_property
@@ -167,13 +171,16 @@ class PhysicNet(nn.Module):
         corners: Int[Tensor, "b n 2"] | None,
         num_leads: int,
         *,
+        only: Int[Tensor, " k"] | None = None,
         within: Range | None = None,
     ) -> Prediction:
         """Forecast `num_leads` frames, with local windows at `corners` (None: the local level sees the whole frame).
 
+        `only` names the leads among 1..num_leads that are asked for, instead of all.
         `within` is the range of the whole frame, where `past` is a part of it.
         """
         within = within or range_of(past)
+        leads = first_leads(num_leads, past) if only is None else only
         present = observe(past, observed, moves=self.moves)  # b t c h w, twice
         last = complete(past[:, -1], observed[:, -1])  # b c h w
         features = scales(last, present)  # b c f h w
@@ -181,15 +188,15 @@ class PhysicNet(nn.Module):
         view = self.global_level.encode(present)
         view_code = self.quantize(view, present)
         flow = self.global_level.flow(past, observed, present.flow, view.latent)  # b 2 h w
-        source = self.global_level.forecast(view, view_code, basis, num_leads)
+        source = self.global_level.forecast(view, view_code, basis, leads)
 
-        local = self.look_closer(present, flow, basis, corners, num_leads)
+        local = self.look_closer(present, flow, basis, corners, leads)
         gate = local.presence[:, None] * torch.sigmoid(local.source.confidence - source.confidence)  # b k c h w
         fused_flow = flow + local.presence * local.turn
-        memory = self.memory(features, num_leads)
+        memory = self.memory(features, leads)
         fused_source = memory + torch.lerp(source.value, local.source.value, gate)
         passing = passing_flow(past, observed, fused_flow) if self.moves else None  # b 2 h w
-        paths = paths_of(fused_flow, passing, num_leads)  # b k 2 h w
+        paths = paths_of(fused_flow, passing, num_leads, only)  # b k 2 h w
         return Prediction(
             frames=carry(grow(last, fused_source, within), paths),
             flow=fused_flow,
@@ -198,7 +205,7 @@ class PhysicNet(nn.Module):
             limited=held_back(last, fused_source, within),
             paths=paths,
             presence=local.presence,
-            alone=Alone(last, memory + source.value, within, flow, passing),
+            alone=Alone(last, memory + source.value, within, flow, passing, num_leads, only),
         )
 
     def read(self, past: Float[Tensor, "b t c h w"], observed: Float[Tensor, "b t c h w"]) -> Quantized:
@@ -212,25 +219,25 @@ class PhysicNet(nn.Module):
         flow: Float[Tensor, "b 2 h w"],
         basis: Float[Tensor, "b c m h w"],
         corners: Int[Tensor, "b n 2"] | None,
-        num_leads: int,
+        leads: Int[Tensor, " k"],
     ) -> Closer:
         """What the local level adds to the global one, in windows at `corners` or everywhere."""
         if corners is None:
             added = Present(flow - present.flow, present.frames, present.observed)
-            return Closer(*self._look(added, basis, num_leads), torch.ones_like(flow[:, :1]))
-        turn, source, code = self._look(self.crop(present, flow, corners), cut(basis, corners, self.window), num_leads)
+            return Closer(*self._look(added, basis, leads), torch.ones_like(flow[:, :1]))
+        turn, source, code = self._look(self.crop(present, flow, corners), cut(basis, corners, self.window), leads)
         (turn, presence), (value, _), (confidence, _) = (
             paste(part, corners, flow.shape[-2:]) for part in (turn, *source)
         )
         return Closer(turn, Source(value, confidence), code, presence)
 
     def _look(
-        self, crops: Present, basis: Float[Tensor, "n c m s r"], num_leads: int
+        self, crops: Present, basis: Float[Tensor, "n c m s r"], leads: Int[Tensor, " k"]
     ) -> tuple[Float[Tensor, "n 2 s r"], Source, Quantized]:
         local = self.local_level.encode(crops)
         code = self.quantize(local, crops)
         turn = self.local_level.flow(crops.frames, crops.observed, crops.flow, local.latent) - crops.flow
-        return turn, self.local_level.forecast(local, code, basis, num_leads), code
+        return turn, self.local_level.forecast(local, code, basis, leads), code
 
     def quantize(self, encoded: Encoded, present: Present) -> Quantized:
         """The codes of a view; latents of cells that were mostly missing teach the codebook nothing."""
@@ -267,10 +274,16 @@ def scales(last: Float[Tensor, "b c h w"], present: Present) -> Float[Tensor, "b
 
 
 def paths_of(
-    flow: Float[Tensor, "b 2 h w"], passing: Float[Tensor, "b 2 h w"] | None, num_leads: int
+    flow: Float[Tensor, "b 2 h w"],
+    passing: Float[Tensor, "b 2 h w"] | None,
+    num_leads: int,
+    only: Int[Tensor, " k"] | None = None,
 ) -> Float[Tensor, "b k 2 h w"] | None:
-    """The trajectories of a flow; none without the passing one, for then nothing moves."""
-    return None if passing is None else trajectories(flow, num_leads, passing=passing)
+    """The trajectories of a flow at all leads or `only` some; none without the passing flow: then nothing moves."""
+    if passing is None:
+        return None
+    paths = trajectories(flow, num_leads, passing=passing)
+    return paths if only is None else paths.index_select(1, only - 1)
 
 
 class FirstGuess(NamedTuple):

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,8 +60,10 @@ class SourceExpert(nn.Module):
         for parameter in (*self.confidence.parameters(), *self.amounts.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, latent: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], num_leads: int) -> Source:
-        """Sources of leads 1..num_leads on the grid of `basis`, their values within ±BOUND."""
+    def forward(
+        self, latent: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
+    ) -> Source:
+        """Sources of some leads on the grid of `basis`, their values within ±BOUND."""
         state, size = self.body(latent), basis.shape[-2:]
         shape = {"c": self.variables, "j": len(RISING)}
         confidence = rearrange(resize(self.confidence(state), size), "b (c j) h w -> b c j h w", **shape)
@@ -69,14 +71,14 @@ class SourceExpert(nn.Module):
         offset, amounts = spoken[:, :, :, 0], spoken[:, :, :, 1:]
         gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=2)]  # one by one: einsum copies all of it
         value = offset + torch.stack(gains, dim=2)
-        fading = decays(num_leads, RISING, value.new_zeros((), dtype=torch.float64))  # 1 less it keeps its digits
+        fading = decays(leads, RISING, value.new_zeros((), dtype=torch.float64))  # 1 less it keeps its digits
         rising = (1 - fading).to(value)
         # In full precision from here on: sources are added to the field.
         value, confidence = (
             einsum(part, rising, "b c j h w, k j -> b k c h w").float() for part in (value, confidence)
         )
         if self.drawing is not None:
-            value = value + self.drawing(state, basis, num_leads).float()
+            value = value + self.drawing(state, basis, leads).float()
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
 
 
@@ -101,9 +103,9 @@ class Drawing(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(
-        self, state: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], num_leads: int
+        self, state: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
     ) -> Float[Tensor, "b k c h w"]:
-        """What is gained at leads 1..num_leads, on the grid of `basis`; `state` is on any coarser one."""
+        """What is gained at some leads, on the grid of `basis`; `state` is on any coarser one."""
         fine = self.entry(rearrange(basis, "b c m h w -> b (c m) h w"))
         fine = fine + self.blocks[0](fine)
         middle = self.down[0](fine)
@@ -116,7 +118,7 @@ class Drawing(nn.Module):
         fine = fine + doubled(self.up[1](middle), fine)
         fine = fine + self.blocks[4](fine)
         drawn = rearrange(self.out(fine), "b (c r) h w -> b c r h w", c=self.variables)
-        return einsum(drawn, between(num_leads, drawn), "b c r h w, k r -> b k c h w")
+        return einsum(drawn, between(leads, drawn), "b c r h w, k r -> b k c h w")
 
 
 def block(width: int) -> nn.Sequential:
@@ -131,12 +133,9 @@ def doubled(coarse: Float[Tensor, "b d i j"], like: Float[Tensor, "b e h w"]) ->
     return F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
-def between(num_leads: int, like: Tensor) -> Float[Tensor, "k r"]:
-    """The weights of the leads DRAWN at leads 1..num_leads: linear interpolation, and the last one from there on.
-
-    Made on the device of `like`: a table that came from the host would make a GPU wait.
-    """
-    leads = torch.arange(1, num_leads + 1, dtype=torch.float64, device=like.device)
+def between(leads: Int[Tensor, " k"], like: Tensor) -> Float[Tensor, "k r"]:
+    """The weights of the leads DRAWN at other leads: linear interpolation, and the last one from there on."""
+    leads = leads.double()
     passed = [(leads - start) / (end - start) for start, end in pairwise(DRAWN)]  # of each span, 0 to 1
     passed = [torch.ones_like(leads), *(share.clamp(0, 1) for share in passed), torch.zeros_like(leads)]
     return torch.stack([before - after for before, after in pairwise(passed)], dim=1).to(like)

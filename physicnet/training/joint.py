@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from rich.console import Console
@@ -50,17 +51,20 @@ class Joint:
         self._validation = validation
         self._machine = on
         self._codes = CodeCount(model.codebook.num_codes)
+        self._leads = None if config.one_lead_in == 1 else asked_leads(0, config, clip).to(on.device)  # of a step
         self._limited: list[Tensor] = []
         self._seen: list[Seen] = []  # by the levels in the last step
         self._held_back = torch.tensor(torch.nan)  # share of the cells in the last step
 
     def prepared(self, batch: Batch, step: int) -> Batch:
-        """Mirrored and rescaled, as the parameters ask."""
+        """Mirrored and rescaled, as the parameters ask; and which leads are asked for is drawn."""
+        if self._leads is not None:
+            self._leads.copy_(asked_leads(step, self._config, self._clip))  # a graph reads them where they lie
         return augmented(batch, step, self._config, self._normalizer, self.model.window, self._machine)
 
     def terms(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The weighted loss terms; cells whose value would have come from outside the view do not count."""
-        prediction, truth, observed = self._forecast(self.model, *batch)
+        prediction, truth, observed = self._forecast(self.model, *batch, self._leads)
         self._seen = [codes.seen for codes in prediction.codes]
         self._held_back = prediction.limited.mean()
         return joint_terms(prediction, truth, observed * prediction.inside, self._config, self._machine.mean)
@@ -89,7 +93,7 @@ class Joint:
         codes = CodeCount(len(self._codes.counts))
         for index in range(len(self._validation)):
             clip = self._validation[index].clip[None].to(self._machine.device)
-            prediction, truth, observed = self._forecast(model, clip, None)
+            prediction, truth, observed = self._forecast(model, clip, None, None)
             codes.add(*(level.seen for level in prediction.codes))
             last = split_missing(clip[:, self._clip.frames_in - 1 :])[0][:, :1].expand_as(truth)
             forecasts = (prediction.frames, prediction.global_frames, last)
@@ -100,12 +104,26 @@ class Joint:
         return scores | {"validation_skill": skill} | codes.take("validation_")
 
     def _forecast(
-        self, model: nn.Module, clip: Float[Tensor, "b t c h w"], windows: Int[Tensor, "b n 2"] | None
+        self,
+        model: nn.Module,
+        clip: Float[Tensor, "b t c h w"],
+        windows: Int[Tensor, "b n 2"] | None,
+        only: Int[Tensor, " k"] | None,
     ) -> tuple[Prediction, Float[Tensor, "b k c h w"], Float[Tensor, "b k c h w"]]:
         values, observed = split_missing(clip)
         t, k = self._clip.frames_in, self._clip.frames_out
-        prediction: Prediction = model(values[:, :t], observed[:, :t], windows, k)
-        return prediction, values[:, t:], observed[:, t:]
+        prediction: Prediction = model(values[:, :t], observed[:, :t], windows, k, only=only)
+        values, observed = values[:, t:], observed[:, t:]
+        if only is not None:
+            values, observed = (part.index_select(1, only - 1) for part in (values, observed))
+        return prediction, values, observed
+
+
+def asked_leads(step: int, config: TrainConfig, clip: ClipConfig) -> Int[Tensor, " k"]:
+    """The leads that a step is asked for: as far apart as one in so many lies, each as likely as any other."""
+    count = -(-clip.frames_out // config.one_lead_in)
+    first = np.random.default_rng([config.seed, step, 1]).random()
+    return torch.from_numpy((first + np.arange(count)) * clip.frames_out / count).long() + 1
 
 
 def joint_terms(

@@ -19,7 +19,7 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from physicnet.model.cascade import LIFETIMES, decays
+from physicnet.model.cascade import LIFETIMES, decays, first_leads
 from physicnet.model.physicnet import first_guess
 from physicnet.model.warp import carry
 from physicnet.training.losses import split_missing
@@ -38,7 +38,7 @@ def fit_memory(
     """
     each = (moments(clip[None], frames_in, moves=moves) for clip in clips)
     gram, moment = (sum(parts) for parts in zip(*each, strict=True))
-    fading = decays(gram.shape[1], LIFETIMES, gram)
+    fading = decays(first_leads(gram.shape[1], gram), LIFETIMES, gram)
     squares = einsum(gram, fading, fading, "c k n m, k i, k j -> c n i m j")
     squares = rearrange(squares, "c n i m j -> c (n i) (m j)")
     products = rearrange(einsum(moment, fading, "c k n, k j -> c n j"), "c n j -> c (n j)")

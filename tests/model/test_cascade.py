@@ -110,12 +110,12 @@ def test_a_field_without_any_variation_has_features():
 
 
 def test_an_unfitted_memory_adds_nothing():
-    assert (Memory(2)(noise(1, 2, NUM_FEATURES, *SIZE), 3) == 0).all()
+    assert (Memory(2)(noise(1, 2, NUM_FEATURES, *SIZE), torch.arange(3) + 1) == 0).all()
 
 
 def test_the_memory_is_a_sum_of_exponentials_as_a_loop_says():
     memory, features = speaking_memory(2), noise(1, 2, NUM_FEATURES, 3, 5)
-    added = memory(features, 4)
+    added = memory(features, torch.arange(4) + 1)
     for lead in range(1, 5):
         for c in range(2):
             expected = torch.zeros(3, 5)
@@ -128,10 +128,11 @@ def test_the_memory_is_a_sum_of_exponentials_as_a_loop_says():
 @pytest.mark.parametrize("num_leads", [1, 7])
 def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
     memory, features = speaking_memory(1), noise(1, 1, NUM_FEATURES, *SIZE)
-    torch.testing.assert_close(memory(features, num_leads), memory(features, num_leads + 4)[:, :num_leads])
+    leads = torch.arange(num_leads + 4) + 1
+    torch.testing.assert_close(memory(features, leads[:-4]), memory(features, leads)[:, :-4])
 
 
 def test_no_weight_grows_with_the_lead():
-    fading = decays(1000, LIFETIMES, torch.zeros(1))
+    fading = decays(torch.arange(1000) + 1, LIFETIMES, torch.zeros(1))
     assert (fading.diff(dim=0) <= 0).all()
     assert (fading[:, -1] == 1).all()

@@ -115,6 +115,18 @@ def test_any_number_of_variables_frames_leads_rows_and_columns_is_taken(variable
         assert getattr(prediction, name).isfinite().all(), name
 
 
+@pytest.mark.parametrize("moves", [True, False])
+@pytest.mark.parametrize("corners", [CORNERS, None])
+def test_only_some_leads_are_those_among_all(moves, corners):
+    past, net, only = drift((1.7, -0.8), 3, SIZE), speaking_net(), torch.tensor([2, 3, 6])
+    net.moves = moves
+    whole_forecast = net(past, whole(past), corners, 6)
+    few = net(past, whole(past), corners, 6, only=only)
+    for name in ("frames", "global_frames", "gate", "reach", "inside", "limited"):
+        torch.testing.assert_close(getattr(few, name), getattr(whole_forecast, name)[:, only - 1])
+    assert torch.equal(few.flow, whole_forecast.flow)
+
+
 @pytest.mark.parametrize("size", [(5, 7), (33, 41)])
 def test_without_windows_the_local_level_sees_the_whole_frame_even_one_smaller_than_a_window(size):
     net, past = speaking_net(), drift((1.0, 2.0), 3, size)
@@ -267,7 +279,7 @@ def test_the_code_enters_the_source():
         quantized = net.quantize(encoded, present)
         code = quantized.code.detach().requires_grad_()
         basis = noise(1, 1, NUM_BASIS, *SIZE)
-        level.forecast(encoded, quantized._replace(code=code), basis, 2).value.sum().backward()
+        level.forecast(encoded, quantized._replace(code=code), basis, torch.tensor([1, 2])).value.sum().backward()
         assert code.grad.abs().max() > 0
 
 

@@ -29,19 +29,23 @@ def make_speaking(scale: float = 1.0, drawing: int = CHANNELS) -> SourceExpert:
     return expert
 
 
+def leads_to(num_leads: int) -> Tensor:
+    return torch.arange(num_leads) + 1
+
+
 def make_inputs(batch: int = 2) -> tuple[Tensor, Tensor]:
     return noise(batch, LATENT, *COARSE), noise(batch, VARIABLES, BASIS, *FINE, seed=1)
 
 
 def test_the_untrained_expert_adds_nothing_and_takes_no_side():
-    source = make_expert()(*make_inputs(), 3)
+    source = make_expert()(*make_inputs(), leads_to(3))
     assert source.value.shape == source.confidence.shape == (2, 3, VARIABLES, *FINE)
     assert (source.value == 0).all()
     assert (source.confidence == 0).all()
 
 
 def test_no_source_exceeds_the_bound():
-    source = make_speaking(scale=100.0)(*make_inputs(), 3)
+    source = make_speaking(scale=100.0)(*make_inputs(), leads_to(3))
     assert source.value.abs().max() <= BOUND
     assert source.value.abs().max() > 0.9 * BOUND
 
@@ -49,16 +53,23 @@ def test_no_source_exceeds_the_bound():
 @pytest.mark.parametrize("num_leads", [1, 4])
 def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
     expert, inputs = make_speaking(), make_inputs()
-    few, more = expert(*inputs, num_leads), expert(*inputs, num_leads + 3)
+    few, more = expert(*inputs, leads_to(num_leads)), expert(*inputs, leads_to(num_leads + 3))
     torch.testing.assert_close(few.value, more.value[:, :num_leads])
     torch.testing.assert_close(few.confidence, more.confidence[:, :num_leads])
+
+
+def test_some_leads_are_those_among_all():
+    expert, inputs, some = make_speaking(), make_inputs(), torch.tensor([2, 3, 7])
+    few, all_of_them = expert(*inputs, some), expert(*inputs, leads_to(9))
+    torch.testing.assert_close(few.value, all_of_them.value[:, some - 1])
+    torch.testing.assert_close(few.confidence, all_of_them.confidence[:, some - 1])
 
 
 def test_sources_rise_from_nothing_and_come_to_rest():
     expert, (latent, _) = make_expert(), make_inputs()
     offsets = expert.amounts.bias.data.view(VARIABLES, len(RISING), 1 + BASIS)[:, :, 0]
     offsets += 0.1
-    value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), 400).value[0, :, 0, 0, 0]
+    value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), leads_to(400)).value[0, :, 0, 0, 0]
     assert 0 < value[0] < 0.1
     assert (value.diff() >= 0).all()
     assert value[-1] - value[-2] < 1e-6
@@ -67,7 +78,7 @@ def test_sources_rise_from_nothing_and_come_to_rest():
 def test_amounts_weigh_the_basis_as_a_loop_does():
     expert, (latent, _) = make_speaking(scale=0.3, drawing=0), make_inputs()
     basis = noise(2, VARIABLES, BASIS, *COARSE, seed=2)
-    source = expert(latent, basis, 3)  # the basis is as coarse as the latent: nothing is interpolated
+    source = expert(latent, basis, leads_to(3))  # the basis is as coarse as the latent: nothing is interpolated
     state = expert.body(latent)
     spoken, sure = expert.amounts(state), expert.confidence(state)
     for lead in range(3):
@@ -86,31 +97,36 @@ def test_amounts_weigh_the_basis_as_a_loop_does():
 
 def test_what_is_drawn_comes_beside_the_amounts_and_is_one_function_of_all_variables():
     expert, (latent, basis) = make_speaking(scale=0.1), make_inputs()
-    drawn = expert.drawing(expert.body(latent), basis, 9)
-    whole = expert(latent, basis, 9).value
+    drawn = expert.drawing(expert.body(latent), basis, leads_to(9))
+    whole = expert(latent, basis, leads_to(9)).value
     expert.drawing.out.weight.data.zero_()
     expert.drawing.out.bias.data.zero_()
-    silent = expert(latent, basis, 9).value
+    silent = expert(latent, basis, leads_to(9)).value
     torch.testing.assert_close(4 * (torch.atanh(whole / 4) - torch.atanh(silent / 4)), drawn, rtol=1e-3, atol=1e-4)
     other = basis.clone()
     other[:, 1] += 1.0
-    assert (make_speaking()(latent, other, 1).value[:, :, 0] != make_speaking()(latent, basis, 1).value[:, :, 0]).any()
+    assert (
+        make_speaking()(latent, other, leads_to(1)).value[:, :, 0]
+        != make_speaking()(latent, basis, leads_to(1)).value[:, :, 0]
+    ).any()
     apart = make_speaking(drawing=0)
-    torch.testing.assert_close(apart(latent, other, 1).value[:, :, 0], apart(latent, basis, 1).value[:, :, 0])
+    torch.testing.assert_close(
+        apart(latent, other, leads_to(1)).value[:, :, 0], apart(latent, basis, leads_to(1)).value[:, :, 0]
+    )
 
 
 def test_what_is_drawn_of_a_crop_is_what_is_drawn_of_the_whole_away_from_the_edges():
     drawing = make_speaking().drawing
     basis, state = noise(1, VARIABLES, BASIS, 81, 93), torch.zeros(1, HIDDEN, 7, 8)
     place = (..., slice(4, 77), slice(8, 81))
-    whole, part = drawing(state, basis, 2)[place], drawing(state, basis[place], 2)  # of odd sizes
+    whole, part = drawing(state, basis, leads_to(2))[place], drawing(state, basis[place], leads_to(2))  # of odd sizes
     inner = (..., slice(32, -32), slice(32, -32))  # knows nothing of the edges
     torch.testing.assert_close(part[inner], whole[inner])
     assert (part != whole).any()
 
 
 def test_what_is_drawn_is_linear_between_its_leads_and_stays_after_the_last():
-    weights = between(DRAWN[-1] + 5, torch.zeros((), dtype=torch.float64))
+    weights = between(leads_to(DRAWN[-1] + 5), torch.zeros((), dtype=torch.float64))
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights), dtype=torch.float64))
     torch.testing.assert_close(weights[torch.tensor(DRAWN) - 1], torch.eye(len(DRAWN), dtype=torch.float64))
     third, fifth = weights[2], weights[4]  # of leads 3 and 5
@@ -121,7 +137,7 @@ def test_what_is_drawn_is_linear_between_its_leads_and_stays_after_the_last():
 def test_small_sources_pass_the_bound_unchanged():
     expert, (latent, _) = make_expert(), make_inputs()
     expert.amounts.bias.data[0] = 0.1  # the first offset of the first variable
-    value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), 1).value
+    value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), leads_to(1)).value
     expected = 0.1 * (1 - math.exp(-1 / RISING[0]))
     torch.testing.assert_close(value[:, :, 0], torch.full((2, 1, *FINE), expected), rtol=1e-3, atol=0)
     assert (value[:, :, 1] == 0).all()
@@ -129,7 +145,7 @@ def test_small_sources_pass_the_bound_unchanged():
 
 def test_clips_of_a_batch_do_not_see_each_other():
     expert, (latent, basis) = make_speaking(), make_inputs(batch=3)
-    together, alone = expert(latent, basis, 2), expert(latent[1:2], basis[1:2], 2)
+    together, alone = expert(latent, basis, leads_to(2)), expert(latent[1:2], basis[1:2], leads_to(2))
     torch.testing.assert_close(together.value[1:2], alone.value)
 
 
@@ -137,7 +153,7 @@ def test_gradients_reach_every_parameter_and_both_inputs():
     expert, (latent, basis) = make_speaking(), make_inputs()
     latent.requires_grad_()
     basis.requires_grad_()
-    source = expert(latent, basis, 2)
+    source = expert(latent, basis, leads_to(2))
     (source.value.sum() + source.confidence.sum()).backward()
     for name, parameter in [*expert.named_parameters(), ("latent", latent), ("basis", basis)]:
         assert parameter.grad.abs().max() > 0, name
@@ -145,6 +161,6 @@ def test_gradients_reach_every_parameter_and_both_inputs():
 
 def test_the_untrained_expert_can_start_to_learn():
     expert = make_expert()
-    expert(*make_inputs(), 2).value.sum().backward()
+    expert(*make_inputs(), leads_to(2)).value.sum().backward()
     assert expert.amounts.weight.grad.abs().max() > 0
     assert expert.drawing.out.weight.grad.abs().max() > 0

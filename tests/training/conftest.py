@@ -76,6 +76,7 @@ TRAIN = TrainConfig(
     rescale=1.5,
     losses=LossConfig(prediction=1.0, prediction_global=0.5, prediction_local=0.5, commitment=0.25, smoothness=0.05),
     squared=0.1,
+    one_lead_in=1,
 )
 
 

@@ -14,11 +14,12 @@ import xarray as xr
 from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
 
 from physicnet.checkpoint import CheckpointError, load_checkpoint
+from physicnet.config import ClipConfig, TrainConfig
 from physicnet.data.dataset import Batch
 from physicnet.fields import Field
 from physicnet.machine import machine
 from physicnet.training import joint
-from physicnet.training.joint import Joint, train
+from physicnet.training.joint import Joint, asked_leads, train
 from physicnet.training.loop import Fitted
 from physicnet.training.pretraining import pretrain
 
@@ -44,14 +45,14 @@ def run(data: Data, codebook: Path, folder: Path, **changes: object) -> Path:
     return checkpoint
 
 
-def task_on(data: Data) -> Joint:
+def task_on(data: Data, config: TrainConfig = TRAIN) -> Joint:
     inputs = data.inputs
     net = inputs.build(MODEL, CLIP)
     with torch.no_grad():  # away from the zeros of the untrained experts, behind which nothing moves
         for parameter in net.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     with machine(MACHINE) as on:
-        return Joint(net, TRAIN, CLIP, inputs.normalizer, inputs.validation, on)
+        return Joint(net, config, CLIP, inputs.normalizer, inputs.validation, on)
 
 
 def test_equal_seeds_give_equal_bytes(data: Data, codebook: Path, tmp_path: Path) -> None:
@@ -123,6 +124,38 @@ def test_the_terms_are_the_weights_of_the_parameters(data: Data) -> None:
     sample = data.inputs.clips[0]
     terms = task.terms(Batch(sample.clip[None], sample.windows[None]))
     assert terms.keys() == TRAIN.losses.model_fields_set
+
+
+@pytest.mark.parametrize(("frames_out", "one_in", "count"), [(12, 3, 4), (10, 3, 4), (30, 1, 30), (2, 7, 1)])
+def test_of_the_leads_a_step_is_asked_for_each_is_as_likely(frames_out: int, one_in: int, count: int) -> None:
+    config, clip = TRAIN.model_copy(update={"one_lead_in": one_in}), ClipConfig(frames_in=2, frames_out=frames_out)
+    drawn = torch.stack([asked_leads(step, config, clip) for step in range(3000)])
+    assert drawn.shape == (3000, count)
+    times = torch.bincount(drawn.flatten(), minlength=frames_out + 1)
+    assert times[0] == 0
+    assert len(times) == frames_out + 1
+    expected = 3000 * count / frames_out
+    assert (times[1:] / expected - 1).abs().max() < 0.1
+    apart = drawn.diff(dim=1)
+    assert ((apart >= frames_out // count) & (apart <= -(-frames_out // count))).all()
+    assert torch.equal(asked_leads(5, config, clip), drawn[5])
+
+
+def test_one_lead_after_the_other_has_the_terms_of_all(data: Data) -> None:
+    sample = data.inputs.clips[0]
+    batch = Batch(sample.clip[None], sample.windows[None])
+    config = TRAIN.model_copy(update={"one_lead_in": 2, "mirror": False, "rescale": 1.0})
+    task, parts = task_on(data, config), {}
+    for step in range(20):
+        parts[int(asked_leads(step, config, CLIP))] = task.terms(task.prepared(batch, step))
+    assert parts.keys() == {1, 2}
+    wholes = task_on(data).terms(batch)
+    for name, whole in wholes.items():
+        first, second = parts[1][name], parts[2][name]
+        if name in ("commitment", "smoothness"):
+            torch.testing.assert_close((first, second), (whole, whole))
+        else:  # not their mean: fewer cells come from within the view at the second
+            assert min(first, second) < whole < max(first, second)
 
 
 def test_an_epoch_tells_how_many_cells_were_held_back(data: Data) -> None:

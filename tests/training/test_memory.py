@@ -33,7 +33,7 @@ def fitted(*clips: Tensor) -> Memory:
 def forecast(fit: Memory, clip: Tensor) -> Tensor:
     past = clip[None, :T]
     guess = first_guess(past, torch.ones_like(past), K)
-    frames = guess.frame[:, None] + fit(guess.features, K)
+    frames = guess.frame[:, None] + fit(guess.features, torch.arange(K) + 1)
     return carry(frames.detach(), guess.paths)[0]
 
 
@@ -78,7 +78,7 @@ def test_the_fit_is_the_least_squares_of_all_cells_written_out(data: Data):
     clips = list(data.inputs.clips.spread(5))
     weights = fit_memory(clips, CLIP.frames_in)
     rows, rests, cells = [], [], 0.0
-    fading = decays(CLIP.frames_out, LIFETIMES, torch.zeros(1, dtype=torch.float64))
+    fading = decays(torch.arange(CLIP.frames_out) + 1, LIFETIMES, torch.zeros(1, dtype=torch.float64))
     for clip in (each[None] for each in clips):
         observed = clip.isfinite().float()
         values = clip.nan_to_num()

@@ -15,6 +15,7 @@ from physicnet.training.loop import Task
 from physicnet.training.step import Replayed, Row, Stepper
 
 STEPS = 12
+THINNED = TRAIN.model_copy(update={"one_lead_in": 2})
 
 
 def pretraining_task(data: Data, on: Machine) -> Task:
@@ -23,6 +24,10 @@ def pretraining_task(data: Data, on: Machine) -> Task:
 
 def joint_task(data: Data, on: Machine) -> Task:
     return joint.begin(data.inputs, TRAIN, CLIP, MODEL, pretrained_part(data.inputs.build(MODEL, CLIP)), on)
+
+
+def thinned_task(data: Data, on: Machine) -> Task:
+    return joint.begin(data.inputs, THINNED, CLIP, MODEL, pretrained_part(data.inputs.build(MODEL, CLIP)), on)
 
 
 def steps_of(task: Task, data: Data, config: TrainingConfig, on: Machine) -> list[Row]:
@@ -66,7 +71,9 @@ GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
-@pytest.mark.parametrize(("begin", "config"), [(pretraining_task, CODEBOOK), (joint_task, TRAIN)])
+@pytest.mark.parametrize(
+    ("begin", "config"), [(pretraining_task, CODEBOOK), (joint_task, TRAIN), (thinned_task, THINNED)]
+)
 def test_a_step_of_one_stepper_is_the_step_of_another(
     data: Data, begin: Callable[[Data, Machine], Task], config: TrainingConfig, device: str
 ) -> None:
