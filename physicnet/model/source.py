@@ -2,18 +2,18 @@
 
 The memory (see `cascade.py`) tells how long each scale lives wherever it is; the source expert tells, place by place,
 what is different there. It says how much of each band of the field, and of its latest change, is gained by and by.
-The expert of the global level may also draw: a network that looks at the bands of all variables at once, on the grid of
-the frame and on coarser ones, says cell by cell what is gained beside them. Fields that react on the spot ask for that.
+The expert of the global level may draw instead: a network that looks at the bands of all variables at once, on the grid
+of the frame and on coarser ones, says cell by cell what is gained. Fields that react on the spot ask for that.
 
 | symbol | what |
 |---|---|
 | basis | m features per cell: the bands of the last frame, and how they changed (see `cascade.py`) |
 | rises | 1 - exp(-lead / lifetime_j): a source is nothing at lead 0, and bounded ever after |
 | amounts | how much of each feature is gained with each rise, on the coarse grid of the latent |
-| drawn | what is gained beside it, on the grid of the frame, at some leads; linear between them |
+| drawn | what is gained, on the grid of the frame, at some leads; linear between them |
 | confidence | how sure the level is of itself, by which the levels are fused |
-| source | Σ_j rise_j(lead) (amounts_j0 + Σ_m amounts_jm · basis_m) + drawn(lead): added to the last frame before \
-it moves |
+| source | Σ_j rise_j(lead) (amounts_j0 + Σ_m amounts_jm · basis_m), or drawn(lead): added to the last frame before it \
+moves |
 
 Any number of leads can be asked for, at the cost of a few multiplications for each. Beyond those that were trained,
 what is drawn fades to nothing within the next two of its own. What the drawing is worth: docs/decisions/0028.
@@ -45,9 +45,9 @@ class Source(NamedTuple):
 
 
 class SourceExpert(nn.Module):
-    """Reads from the latents of one level how much of each of `basis` features is gained.
+    """Reads from the latents of one level how much of each of `basis` features is gained, or draws what is.
 
-    `drawing` is the number of channels on the finest grid of what it draws beside them; with 0 it draws nothing.
+    `drawing` is the number of channels on the finest grid of what is drawn; with 0 nothing is.
     """
 
     def __init__(self, latent: int, hidden: int, *, basis: int, variables: int, drawing: int) -> None:
@@ -55,31 +55,40 @@ class SourceExpert(nn.Module):
         self.variables = variables
         self.body = nn.Sequential(conv(latent, hidden), conv(hidden, hidden))
         self.confidence = nn.Conv2d(hidden, variables * len(RISING), 1)
-        self.amounts = nn.Conv2d(hidden, variables * len(RISING) * (1 + basis), 1)  # an offset before them
         self.drawing = Drawing(hidden, drawing, basis=basis, variables=variables) if drawing else None
-        for parameter in (*self.confidence.parameters(), *self.amounts.parameters()):
-            nn.init.zeros_(parameter)
+        spoken = variables * len(RISING) * (1 + basis)  # an offset before the amounts
+        self.amounts = None if drawing else nn.Conv2d(hidden, spoken, 1)
+        for layer in (self.confidence, self.amounts):
+            for parameter in () if layer is None else layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, latent: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
     ) -> Source:
         """Sources of some leads on the grid of `basis`, their values within ±BOUND."""
-        state, size = self.body(latent), basis.shape[-2:]
-        shape = {"c": self.variables, "j": len(RISING)}
-        confidence = rearrange(resize(self.confidence(state), size), "b (c j) h w -> b c j h w", **shape)
-        spoken = rearrange(resize(self.amounts(state), size), "b (c j m) h w -> b c j m h w", **shape)
-        offset, amounts = spoken[:, :, :, 0], spoken[:, :, :, 1:]
-        gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=2)]  # one by one: einsum copies all of it
-        value = offset + torch.stack(gains, dim=2)
-        fading = decays(leads, RISING, value.new_zeros((), dtype=torch.float64))  # 1 less it keeps its digits
-        rising = (1 - fading).to(value)
-        # In full precision from here on: sources are added to the field.
-        value, confidence = (
-            einsum(part, rising, "b c j h w, k j -> b k c h w").float() for part in (value, confidence)
-        )
+        state = self.body(latent)
+        sure = resize(self.confidence(state), basis.shape[-2:])
+        confidence = risen(rearrange(sure, "b (c j) h w -> b c j h w", c=self.variables), leads)
         if self.drawing is not None:
-            value = value + self.drawing(state, basis, leads).float()
+            value = self.drawing(state, basis, leads).float()
+        else:
+            assert self.amounts is not None  # one of the two
+            value = risen(weighed(self.amounts(state), basis), leads)
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
+
+
+def weighed(spoken: Float[Tensor, "b cjm i j"], basis: Float[Tensor, "b c m h w"]) -> Float[Tensor, "b c r h w"]:
+    """What is gained with each rise: the offset, and the amount of each feature times it."""
+    parts = rearrange(resize(spoken, basis.shape[-2:]), "b (c r m) h w -> b c r m h w", c=basis.shape[1], r=len(RISING))
+    offset, amounts = parts[:, :, :, 0], parts[:, :, :, 1:]
+    gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=2)]  # one by one: einsum copies all of it
+    return offset + torch.stack(gains, dim=2)
+
+
+def risen(parts: Float[Tensor, "b c r h w"], leads: Int[Tensor, " k"]) -> Float[Tensor, "b k c h w"]:
+    """The sum of parts that rise, at some leads; in full precision from there on: sources are added to the field."""
+    fading = decays(leads, RISING, parts.new_zeros((), dtype=torch.float64))  # 1 less it keeps its digits
+    return einsum(parts, (1 - fading).to(parts), "b c r h w, k r -> b k c h w").float()
 
 
 class Drawing(nn.Module):

@@ -33,9 +33,8 @@ def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale
     """A net of which no layer is zero: as if it had been trained."""
     net = small_net(variables=variables, frames_in=frames_in, seed=seed)
     for level in (net.global_level, net.local_level):
-        layers = [level.flow.gains, level.source.amounts, level.source.confidence]
-        if level.source.drawing is not None:
-            layers.append(level.source.drawing.out)
+        drawing = level.source.drawing
+        layers = [level.flow.gains, level.source.confidence, level.source.amounts if drawing is None else drawing.out]
         for index, layer in enumerate(layers):
             layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
             layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 3)

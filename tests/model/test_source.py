@@ -11,6 +11,7 @@ from physicnet.model.source import BOUND, DRAWN, RISING, SourceExpert, between
 
 LATENT, HIDDEN, BASIS, VARIABLES, CHANNELS = 3, 5, 4, 2, 6
 COARSE, FINE = (3, 5), (11, 19)
+EITHER = pytest.mark.parametrize("drawing", [0, CHANNELS])  # amounts of the basis, or what is drawn
 
 
 def make_expert(seed: int = 0, drawing: int = CHANNELS) -> SourceExpert:
@@ -22,8 +23,8 @@ def make_expert(seed: int = 0, drawing: int = CHANNELS) -> SourceExpert:
 def make_speaking(scale: float = 1.0, drawing: int = CHANNELS) -> SourceExpert:
     """An expert whose last layers no longer start at zero."""
     expert = make_expert(drawing=drawing)
-    drawn = [] if expert.drawing is None else [expert.drawing.out]
-    for index, layer in enumerate((expert.amounts, expert.confidence, *drawn)):
+    gains = expert.amounts if expert.drawing is None else expert.drawing.out
+    for index, layer in enumerate((gains, expert.confidence)):
         layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
         layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 2)
     return expert
@@ -37,36 +38,40 @@ def make_inputs(batch: int = 2) -> tuple[Tensor, Tensor]:
     return noise(batch, LATENT, *COARSE), noise(batch, VARIABLES, BASIS, *FINE, seed=1)
 
 
-def test_the_untrained_expert_adds_nothing_and_takes_no_side():
-    source = make_expert()(*make_inputs(), leads_to(3))
+@EITHER
+def test_the_untrained_expert_adds_nothing_and_takes_no_side(drawing):
+    source = make_expert(drawing=drawing)(*make_inputs(), leads_to(3))
     assert source.value.shape == source.confidence.shape == (2, 3, VARIABLES, *FINE)
     assert (source.value == 0).all()
     assert (source.confidence == 0).all()
 
 
-def test_no_source_exceeds_the_bound():
-    source = make_speaking(scale=100.0)(*make_inputs(), leads_to(3))
+@EITHER
+def test_no_source_exceeds_the_bound(drawing):
+    source = make_speaking(scale=100.0, drawing=drawing)(*make_inputs(), leads_to(3))
     assert source.value.abs().max() <= BOUND
     assert source.value.abs().max() > 0.9 * BOUND
 
 
+@EITHER
 @pytest.mark.parametrize("num_leads", [1, 4])
-def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
-    expert, inputs = make_speaking(), make_inputs()
+def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads, drawing):
+    expert, inputs = make_speaking(drawing=drawing), make_inputs()
     few, more = expert(*inputs, leads_to(num_leads)), expert(*inputs, leads_to(num_leads + 3))
     torch.testing.assert_close(few.value, more.value[:, :num_leads])
     torch.testing.assert_close(few.confidence, more.confidence[:, :num_leads])
 
 
-def test_some_leads_are_those_among_all():
-    expert, inputs, some = make_speaking(), make_inputs(), torch.tensor([2, 3, 7])
+@EITHER
+def test_some_leads_are_those_among_all(drawing):
+    expert, inputs, some = make_speaking(drawing=drawing), make_inputs(), torch.tensor([2, 3, 7])
     few, all_of_them = expert(*inputs, some), expert(*inputs, leads_to(9))
     torch.testing.assert_close(few.value, all_of_them.value[:, some - 1])
     torch.testing.assert_close(few.confidence, all_of_them.confidence[:, some - 1])
 
 
 def test_sources_rise_from_nothing_and_come_to_rest():
-    expert, (latent, _) = make_expert(), make_inputs()
+    expert, (latent, _) = make_expert(drawing=0), make_inputs()
     offsets = expert.amounts.bias.data.view(VARIABLES, len(RISING), 1 + BASIS)[:, :, 0]
     offsets += 0.1
     value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), leads_to(400)).value[0, :, 0, 0, 0]
@@ -95,24 +100,15 @@ def test_amounts_weigh_the_basis_as_a_loop_does():
             torch.testing.assert_close(source.confidence[:, lead, c], confidence)
 
 
-def test_what_is_drawn_comes_beside_the_amounts_and_is_one_function_of_all_variables():
-    expert, (latent, basis) = make_speaking(scale=0.1), make_inputs()
-    drawn = expert.drawing(expert.body(latent), basis, leads_to(9))
-    whole = expert(latent, basis, leads_to(9)).value
-    expert.drawing.out.weight.data.zero_()
-    expert.drawing.out.bias.data.zero_()
-    silent = expert(latent, basis, leads_to(9)).value
-    torch.testing.assert_close(4 * (torch.atanh(whole / 4) - torch.atanh(silent / 4)), drawn, rtol=1e-3, atol=1e-4)
+def test_what_is_drawn_is_the_source_and_one_function_of_all_variables():
+    expert, (latent, basis), leads = make_speaking(scale=0.1), make_inputs(), leads_to(9)
+    drawn = expert.drawing(expert.body(latent), basis, leads)
+    torch.testing.assert_close(expert(latent, basis, leads).value, 4 * torch.tanh(drawn / 4))
     other = basis.clone()
     other[:, 1] += 1.0
-    assert (
-        make_speaking()(latent, other, leads_to(1)).value[:, :, 0]
-        != make_speaking()(latent, basis, leads_to(1)).value[:, :, 0]
-    ).any()
+    assert (expert(latent, other, leads).value[:, :, 0] != expert(latent, basis, leads).value[:, :, 0]).any()
     apart = make_speaking(drawing=0)
-    torch.testing.assert_close(
-        apart(latent, other, leads_to(1)).value[:, :, 0], apart(latent, basis, leads_to(1)).value[:, :, 0]
-    )
+    torch.testing.assert_close(apart(latent, other, leads).value[:, :, 0], apart(latent, basis, leads).value[:, :, 0])
 
 
 def test_what_is_drawn_of_a_crop_is_what_is_drawn_of_the_whole_away_from_the_edges():
@@ -135,7 +131,7 @@ def test_what_is_drawn_is_linear_between_its_leads_and_stays_after_the_last():
 
 
 def test_small_sources_pass_the_bound_unchanged():
-    expert, (latent, _) = make_expert(), make_inputs()
+    expert, (latent, _) = make_expert(drawing=0), make_inputs()
     expert.amounts.bias.data[0] = 0.1  # the first offset of the first variable
     value = expert(latent, torch.zeros(2, VARIABLES, BASIS, *FINE), leads_to(1)).value
     expected = 0.1 * (1 - math.exp(-1 / RISING[0]))
@@ -143,14 +139,16 @@ def test_small_sources_pass_the_bound_unchanged():
     assert (value[:, :, 1] == 0).all()
 
 
-def test_clips_of_a_batch_do_not_see_each_other():
-    expert, (latent, basis) = make_speaking(), make_inputs(batch=3)
+@EITHER
+def test_clips_of_a_batch_do_not_see_each_other(drawing):
+    expert, (latent, basis) = make_speaking(drawing=drawing), make_inputs(batch=3)
     together, alone = expert(latent, basis, leads_to(2)), expert(latent[1:2], basis[1:2], leads_to(2))
     torch.testing.assert_close(together.value[1:2], alone.value)
 
 
-def test_gradients_reach_every_parameter_and_both_inputs():
-    expert, (latent, basis) = make_speaking(), make_inputs()
+@EITHER
+def test_gradients_reach_every_parameter_and_both_inputs(drawing):
+    expert, (latent, basis) = make_speaking(drawing=drawing), make_inputs()
     latent.requires_grad_()
     basis.requires_grad_()
     source = expert(latent, basis, leads_to(2))
@@ -159,8 +157,9 @@ def test_gradients_reach_every_parameter_and_both_inputs():
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_the_untrained_expert_can_start_to_learn():
-    expert = make_expert()
+@EITHER
+def test_the_untrained_expert_can_start_to_learn(drawing):
+    expert = make_expert(drawing=drawing)
     expert(*make_inputs(), leads_to(2)).value.sum().backward()
-    assert expert.amounts.weight.grad.abs().max() > 0
-    assert expert.drawing.out.weight.grad.abs().max() > 0
+    gains = expert.drawing.out if drawing else expert.amounts
+    assert gains.weight.grad.abs().max() > 0

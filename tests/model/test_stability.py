@@ -42,7 +42,7 @@ def trained(flow: Flow) -> PhysicNet:
         prediction = forecast(net, clip[:, :FRAMES_IN], HORIZON)
         ((prediction.frames - clip[:, FRAMES_IN:]).abs() * prediction.inside.detach()).mean().backward()
         optimizer.step()
-    assert net.global_level.source.amounts.weight.any()
+    assert net.global_level.source.drawing.out.weight.any()
     return net
 
 
