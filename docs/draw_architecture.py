@@ -87,7 +87,7 @@ def draw_levels(axes: Axes) -> None:
         (38, 14),
         GLOBAL,
         "Source expert",
-        ["coarse amounts × bands; with", "model.drawing, a U-Net beside"],
+        ["coarse amounts × bands; with", "model.drawing, a U-Net instead"],
     )
     box(axes, (98, 25), (38, 14), LOCAL, "Source expert", ["coarse amounts × bands,", "at full resolution"])
     box(axes, (98, 8), (38, 14), LOCAL, "Flow expert", ["ConvGRU corrects the global", "flow in the same way"])
