@@ -133,7 +133,7 @@ def judge(config: IngestConfig, found: Sequence[Survey | Refusal]) -> Verdict:
 
 
 def of_one_kind(surveys: Sequence[Survey]) -> tuple[list[Survey], list[Refusal]]:
-    """Keep the files of the calendar, of these of the sequences, and of these of the grid that most frames have.
+    """Keep the files that most frames agree with: in their calendar, among these in their sequences, then in the grid.
 
     Not those of the first file: one odd file must not put all others out.
     """
