@@ -258,7 +258,7 @@ def test_two_processes_lose_at_every_step_what_one_does(patchy: Data, tmp_path: 
         np.testing.assert_allclose(together["loss"], alone["loss"], rtol=0, atol=1e-5, err_msg=history)
         for name in alone:
             # A latent as near to one code as to another is counted for either: rounding decides.
-            rtol = 0.02 if "codebook" in name else 1e-3
+            rtol = 0.02 if name == "validation_codebook_perplexity" else 1e-3
             np.testing.assert_allclose(together[name], alone[name], rtol=rtol, atol=1e-5, err_msg=f"{history}, {name}")
     alone_book, together_book = (load_checkpoint(folder / "codebook.safetensors").tensors for folder in folders)
     torch.testing.assert_close(together_book["codebook.codes"], alone_book["codebook.codes"], rtol=0, atol=1e-4)

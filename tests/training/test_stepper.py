@@ -1,12 +1,13 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from training.conftest import CLIP, CODEBOOK, MACHINE, MODEL, TRAIN, Data
 
-from physicnet.config import TrainingConfig
+from physicnet.config import TrainConfig, TrainingConfig
 from physicnet.data.dataset import epoch_batches
 from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import pretrained_part
@@ -22,12 +23,8 @@ def pretraining_task(data: Data, on: Machine) -> Task:
     return pretraining.begin(data.inputs, CODEBOOK, CLIP, MODEL, on)
 
 
-def joint_task(data: Data, on: Machine) -> Task:
-    return joint.begin(data.inputs, TRAIN, CLIP, MODEL, pretrained_part(data.inputs.build(MODEL, CLIP)), on)
-
-
-def thinned_task(data: Data, on: Machine) -> Task:
-    return joint.begin(data.inputs, THINNED, CLIP, MODEL, pretrained_part(data.inputs.build(MODEL, CLIP)), on)
+def joint_task(data: Data, on: Machine, config: TrainConfig = TRAIN) -> Task:
+    return joint.begin(data.inputs, config, CLIP, MODEL, pretrained_part(data.inputs.build(MODEL, CLIP)), on)
 
 
 def steps_of(task: Task, data: Data, config: TrainingConfig, on: Machine) -> list[Row]:
@@ -72,7 +69,8 @@ GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize(
-    ("begin", "config"), [(pretraining_task, CODEBOOK), (joint_task, TRAIN), (thinned_task, THINNED)]
+    ("begin", "config"),
+    [(pretraining_task, CODEBOOK), (joint_task, TRAIN), (partial(joint_task, config=THINNED), THINNED)],
 )
 def test_a_step_of_one_stepper_is_the_step_of_another(
     data: Data, begin: Callable[[Data, Machine], Task], config: TrainingConfig, device: str
