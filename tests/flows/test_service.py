@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dvc_folder
 import psutil
@@ -27,7 +28,10 @@ from physicnet.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "physicist:secret"
-BUSY_TRIES = 60  # one a second: while its database is written to, the server says 503; Prefect's clients ask again
+BUSY_TRIES = 60  # one a second: while its database is written to, the server says 503, or nothing; Prefect's clients
+# ask again, and the slot of a run whose start was lost that way is free after Prefect's 300 seconds
+PATIENCE = 600
+POLL = 0.5  # seconds: the server that is asked has the work to do that is waited for
 CRASHED_WITHIN = 120  # seconds after its worker has died
 NIGHT = f"{(datetime.now(UTC).hour + 12) % 24:02}:00"  # when `retrain` is scheduled: far from the tests' own time
 STAGES = {
@@ -74,7 +78,9 @@ class Operation:
             except urllib.error.HTTPError as failure:
                 if failure.code != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
-                time.sleep(1)
+            except TimeoutError:  # it may say 503 only after a minute
+                continue
+            time.sleep(1)
         raise AssertionError(f"the server was busy for {BUSY_TRIES} seconds")
 
     def runs(self) -> list[dict[str, Any]]:
@@ -108,7 +114,8 @@ class Operation:
 
     def retrain(self) -> None:
         (deployment,) = self.ask("/deployments/filter", {"flows": {"name": {"any_": ["retrain"]}}})
-        self.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+        asked = {"state": {"type": "SCHEDULED"}, "idempotency_key": uuid4().hex}  # one run, however often it is asked
+        self.ask(f"/deployments/{deployment['id']}/create_flow_run", asked)
 
 
 def kill(process: psutil.Process) -> None:
@@ -155,7 +162,7 @@ def test_the_next_nights_and_minutes_are_scheduled(operation: Operation) -> None
         chosen = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "flows": {"name": {"any_": [name]}}}
         return [run["expected_start_time"][11:16] for run in operation.ask("/flow_runs/filter", chosen)]
 
-    assert wait_until(lambda: len(scheduled("retrain")) > 0, seconds=300)
+    assert wait_until(lambda: len(scheduled("retrain")) > 0, PATIENCE, POLL)
     assert set(scheduled("retrain")) == {NIGHT}
     assert len(set(scheduled("collect"))) > 1
 
@@ -177,7 +184,7 @@ def test_the_doctor_finds_the_service_well(operation: Operation) -> None:
 
 def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
     operation.announce()
-    assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), seconds=300)
+    assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), PATIENCE, POLL)
     (run,) = [run for run in operation.runs() if run["created_by"]["type"] == "AUTOMATION"]
     assert run["state"]["message"] == "nothing is new: all stages are up to date"
 
@@ -193,7 +200,7 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "physicnet", "--name", "second"]
     second = subprocess.Popen(command, cwd=operation.folder, env=operation.address, start_new_session=True)
     try:
-        assert wait_until(lambda: {"here", "second"} <= operation.workers(), seconds=300)
+        assert wait_until(lambda: {"here", "second"} <= operation.workers(), PATIENCE, POLL)
         before = {run["id"] for run in operation.runs()}
 
         def states() -> dict[str, str]:
@@ -202,12 +209,12 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
         (operation.folder / "raw").write_text("new")
         operation.retrain()
         operation.announce()
-        assert wait_until(lambda: set(states().values()) == {"Running", "AwaitingConcurrencySlot"}, seconds=300)
-        assert wait_until(lambda: (operation.folder / "begun").exists(), seconds=300)  # Running is said before
+        assert wait_until(lambda: set(states().values()) == {"Running", "AwaitingConcurrencySlot"}, PATIENCE, POLL)
+        assert wait_until(lambda: (operation.folder / "begun").exists(), PATIENCE, POLL)  # Running is said before
         stage = pid_in(operation.folder / "begun")
         (operation.folder / "raw").write_text("")
         os.kill(stage, signal.SIGKILL)
-        assert wait_until(lambda: sorted(states().values()) == ["Failed", "Skipped"], seconds=300)
+        assert wait_until(lambda: sorted(states().values()) == ["Failed", "Skipped"], PATIENCE, POLL)
     finally:
         kill(psutil.Process(second.pid))
         second.wait()
@@ -217,21 +224,21 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
 def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Operation) -> None:
     (operation.folder / "raw").write_text("new")
     operation.retrain()
-    assert wait_until(lambda: (operation.folder / "begun").exists(), seconds=300)
+    assert wait_until(lambda: (operation.folder / "begun").exists(), PATIENCE, POLL)
     stage = pid_in(operation.folder / "begun")
     operation.retrain()  # waits: one at a time
     worker = operation.processes["worker"]
     kill(worker)
     died = time.time()
     assert wait_until(lambda: not psutil.pid_exists(stage), seconds=60)
-    assert wait_until(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()}, seconds=300)
+    assert wait_until(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()}, PATIENCE, POLL)
     (crashed,) = [run for run in operation.runs() if run["state_type"] == "CRASHED"]
     assert datetime.fromisoformat(crashed["state"]["timestamp"]).timestamp() - died < CRASHED_WITHIN
     assert crashed["state"]["message"].startswith("no sign of life for 90 seconds")
     (operation.folder / "raw").write_text("")
     assert operation.service("stop").returncode == 0
     assert operation.service("start", "--port", str(operation.port)).returncode == 0
-    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=300)
+    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", PATIENCE, POLL)
 
 
 def test_the_run_of_a_machine_that_has_died_crashes_when_its_server_is_back(operation: Operation) -> None:
@@ -250,10 +257,10 @@ def test_the_run_of_a_machine_that_has_died_crashes_when_its_server_is_back(oper
     def state() -> dict[str, Any]:
         return {each["id"]: each["state"] for each in operation.runs()}[run]
 
-    assert wait_until(lambda: state()["type"] == "CRASHED", seconds=300)
+    assert wait_until(lambda: state()["type"] == "CRASHED", PATIENCE, POLL)
     assert datetime.fromisoformat(state()["timestamp"]).timestamp() - returned < CRASHED_WITHIN
     operation.retrain()
-    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", seconds=300)
+    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", PATIENCE, POLL)
 
 
 def test_stop_ends_what_start_has_started_and_nothing_else(operation: Operation) -> None:
