@@ -30,6 +30,7 @@ from physicnet.evaluation.scoring import forecast_case
 from physicnet.fields import Field, written_whole
 from physicnet.metrics import error_sums
 from physicnet.model.cascade import Memory, first_leads
+from physicnet.model.course import Fading
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.physicnet import first_guess, grow, range_of
 from physicnet.model.warp import carry
@@ -87,8 +88,9 @@ def clips(record: Field, normalizer: Normalizer, starts: Iterator[int], num_fram
 def fitted(record: Field, normalizer: Normalizer, block: range, params: Params) -> Memory:
     """Return a memory that has not seen the block."""
     starts = outside(block, record.shape[0], params.clip.frames, params.normalize.gap)
-    memory = Memory(record.shape[1])
-    memory.weights.data = fit_memory(clips(record, normalizer, starts, params.clip.frames), params.clip.frames_in)
+    memory = Memory(record.shape[1], Fading())
+    seen = clips(record, normalizer, starts, params.clip.frames)
+    memory.begin_with(fit_memory(seen, params.clip.frames_in, memory.course))
     return memory
 
 
@@ -139,7 +141,7 @@ def main() -> None:
     tables = {}
     for block in track(blocks(record.shape[0], params.clip.frames), "block by block"):
         forecasters: list[Forecaster] = [
-            FirstGuess("first flow", normalizer, Memory(record.shape[1])),
+            FirstGuess("first flow", normalizer, Memory(record.shape[1], Fading())),
             FirstGuess("first flow and memory", normalizer, fitted(record, normalizer, block, params)),
             Advection(normalizer, mean),
         ]

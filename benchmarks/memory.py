@@ -32,7 +32,8 @@ def untrained(params: Params, inputs: Inputs, name: str, *, fitted: bool) -> Mod
     """Return the model as training finds it, before or after its memory was fitted."""
     net = inputs.build(params.model, params.clip)
     if fitted:
-        net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), params.clip.frames_in)
+        clips = inputs.clips.spread(MEMORY_CLIPS)
+        net.memory.begin_with(fit_memory(clips, params.clip.frames_in, net.memory.course))
     model = ModelForecaster(
         net, inputs.normalizer, params.clip, torch.device("cpu"), tile_cells=params.machine.tile_cells
     )

@@ -37,6 +37,7 @@ from physicnet.drawing import save
 from physicnet.fields import Field, written_whole
 from physicnet.machine import machine
 from physicnet.model.autoencoder import load_pretrained
+from physicnet.model.cascade import Fit
 from physicnet.model.flow import roughness
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.warp import trajectories
@@ -73,7 +74,7 @@ def kept(config: TrainConfig, params: Params) -> tuple[Path, str]:
     return KEPT / f"{key[:16]}.safetensors", key
 
 
-def learn(config: TrainConfig, params: Params, inputs: Inputs, memory: Float[Tensor, "c f j"]) -> None:
+def learn(config: TrainConfig, params: Params, inputs: Inputs, memory: Fit) -> None:
     """Train as the stage `train` does, and keep the checkpoint; nothing to do if it is kept already."""
     path, key = kept(config, params)
     if path.is_file():
@@ -81,7 +82,7 @@ def learn(config: TrainConfig, params: Params, inputs: Inputs, memory: Float[Ten
     with machine(params.machine) as on:
         net = inputs.build(params.model, params.clip)
         load_pretrained(net, load_checkpoint(CODEBOOK).tensors)
-        net.memory.weights.data = memory.clone()
+        net.memory.begin_with(memory)
         task = Joint(net.to(on.device), config, params.clip, inputs.normalizer, inputs.validation, on)
         resume = KEPT / key[:16]
         fitted = fit(task, inputs.clips, config, machine=on, resume=resume, key=key, report=lambda *_: None)
@@ -141,8 +142,9 @@ def sweep(params: Params, budget: argparse.Namespace) -> pd.DataFrame:
         (weight, seed): with_weight(params.train, weight, seed, budget) for seed in range(SEEDS) for weight in WEIGHTS
     }
     if not all(kept(config, params)[0].is_file() for config in configs.values()):
-        moves = params.model.flow != "none"
-        memory = fit_memory(inputs.clips.spread(MEMORY_CLIPS), params.clip.frames_in, moves=moves)
+        net = inputs.build(params.model, params.clip)
+        clips = inputs.clips.spread(MEMORY_CLIPS)
+        memory = fit_memory(clips, params.clip.frames_in, net.memory.course, moves=net.moves)
         for config in configs.values():
             learn(config, params, inputs, memory)
     splits = json.loads(STATISTICS.read_text(encoding="utf-8"))["splits"]

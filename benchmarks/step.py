@@ -72,7 +72,8 @@ class Trainee:
         self.batch = Batch(torch.from_numpy(rng.standard_normal(shape, np.float32)), torch.from_numpy(corners))
         self.params, self.on = params, on
         if name == "physicnet":
-            net = build(params.model, variables=shape[2], frames_in=clip.frames_in, window=window)
+            frames = {"frames_in": clip.frames_in, "frames_out": clip.frames_out}
+            net = build(params.model, variables=shape[2], **frames, window=window)
         else:
             sizes: dict[str, Any] = {"variables": shape[2], "frames_out": clip.frames_out}
             net = PEERS[name](**sizes, **({} if name == "convlstm" else {"frames_in": clip.frames_in}))

@@ -5,10 +5,11 @@ import torch
 from physicnet.config import ModelConfig
 from physicnet.model.cascade import NUM_BASIS, Memory
 from physicnet.model.codebook import Codebook
+from physicnet.model.course import Fading, Spline
 from physicnet.model.encoder import Encoder
 from physicnet.model.flow import FlowExpert, Unrefined
 from physicnet.model.physicnet import Level, PhysicNet
-from physicnet.model.source import SourceExpert
+from physicnet.model.source import Drawing, SourceExpert
 
 GLOBAL_STRIDES = (2, 2, 2)  # the global view is seen at half its resolution, and coarser
 LOCAL_STRIDES = (1, 2, 2)  # the local windows are seen at their full resolution
@@ -16,14 +17,14 @@ GLOBAL_FLOW_SCALE = 4  # cells of the frame per cell of the global flow
 LOCAL_FLOW_SCALE = 2
 
 
-def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -> PhysicNet:
+def build(config: ModelConfig, *, variables: int, frames_in: int, frames_out: int, window: int) -> PhysicNet:
     """An untrained model: its forecast is the last frame, carried along the first flow."""
     sizes = {"variables": variables, "frames_in": frames_in}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return PhysicNet(
-            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, drawing=config.drawing, **sizes),
-            _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, drawing=0, **sizes),
+            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, drawing=_drawing(config, variables, frames_out), **sizes),
+            _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, drawing=None, **sizes),
             Codebook(
                 config.num_codes,
                 config.code_dim,
@@ -32,14 +33,20 @@ def build(config: ModelConfig, *, variables: int, frames_in: int, window: int) -
                 seed=config.seed,
                 quantize=config.quantize,
             ),
-            Memory(variables),
+            Memory(variables, Spline(frames_out) if config.drawing else Fading()),
             window=window,
             moves=config.flow != "none",
         )
 
 
 def _level(
-    config: ModelConfig, strides: tuple[int, ...], flow_scale: int, *, drawing: int, variables: int, frames_in: int
+    config: ModelConfig,
+    strides: tuple[int, ...],
+    flow_scale: int,
+    *,
+    drawing: Drawing | None,
+    variables: int,
+    frames_in: int,
 ) -> Level:
     widths = (config.channels, config.channels * 3 // 2, config.channels * 2)
     return Level(
@@ -49,6 +56,12 @@ def _level(
             widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables, drawing=drawing
         ),
     )
+
+
+def _drawing(config: ModelConfig, variables: int, frames_out: int) -> Drawing | None:
+    if config.drawing == 0:
+        return None
+    return Drawing(config.hidden, config.drawing, Spline(frames_out), basis=NUM_BASIS, variables=variables)
 
 
 def _flow(config: ModelConfig, scale: int) -> FlowExpert | Unrefined:

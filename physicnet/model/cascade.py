@@ -1,10 +1,10 @@
-"""The cascade: the present split by scale, and how long each scale is remembered along the flow.
+"""The cascade: the present split by scale, and how each scale is remembered along the flow.
 
 Small scales of a field live shorter than large ones. S-PROG (Seed 2003, "A Dynamic and Spatial Scaling Approach to
 Advection Forecasting", J. Appl. Meteorol. 42) forecasts each scale along the flow by an autoregression of its own. So
-does the memory here. Its weights are sums of exponentials of the lead: any number of leads can be asked for, and no
-weight grows with them. How steady a band has just been in the neighbourhood, and whether it grew, may change its
-weight: S-PROG estimates its lifetimes from the latest frames, too.
+does the memory here. Its weights go with the lead as their course says (see `course.py`): any number of leads can be
+asked for, and no weight grows without end. How steady a band has just been in the neighbourhood, and whether it grew,
+may change its weight: S-PROG estimates its lifetimes from the latest frames, too.
 
 | symbol | what |
 |---|---|
@@ -14,52 +14,73 @@ weight: S-PROG estimates its lifetimes from the latest frames, too.
 | growth | logarithm of the ratio of its mean square to that of one frame before, in the neighbourhood |
 | level | the coarsest bands, softly bounded: how high the field is there |
 | features | bands, change, bands times steadiness, growth and level, and 1 |
-| weight | of a feature, Σ_j w_j exp(-lead / lifetime_j) |
+| weight | of a feature, Σ_j w_j course_j(lead) |
+| w | what was fitted in closed form (see `training/memory.py`), and what has been learned beside it, in units of what \
+the fit leaves: steps of learning are as small at a lead as its errors are, and weight decay leads back to the fit |
 | memory | Σ_f weight_f(lead) · feature_f, over the features of all variables: what the last frame gains on its way, \
 wherever it is |
 
-Axes: b batch, k leads, c variables, n bands, f features, g features of all variables, j lifetimes, h w rows
-and columns.
+Axes: b batch, k leads, c variables, n bands, f features, g features of all variables, j what the course is made of, h w
+rows and columns.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from physicnet.model.course import Course
 from physicnet.model.smoothing import mean_around
 
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of the Gaussian means, cells
-LIFETIMES = (1.0, 3.0, 10.0, 30.0, float("inf"))  # leads
 NUM_BASIS = 2 * (len(WIDTHS) + 1)  # the first features: bands and change
 NUM_FEATURES = 5 * (len(WIDTHS) + 1) + 1
 NEIGHBOURHOOD = 6.0  # standard deviation of the Gaussian that weighs neighbours, cells
 FAINT = 1e-3  # mean square, in standard deviations, below which a band counts as steady and not growing
 
 
+class Fit(NamedTuple):
+    """A fitted memory: its weights, and the unit in which more is learned, standard deviations."""
+
+    weights: Float[Tensor, "c g j"]
+    units: Float[Tensor, "c j"]
+
+
 class Memory(nn.Module):
     """The share of the source that is the same function of the scales everywhere. It starts at nothing."""
 
-    def __init__(self, variables: int) -> None:
+    fitted: Float[Tensor, "c g j"]
+    units: Float[Tensor, "c j"]
+
+    def __init__(self, variables: int, course: Course) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.zeros(variables, variables * NUM_FEATURES, len(LIFETIMES)))
+        self.course = course
+        self.learned = nn.Parameter(torch.zeros(variables, variables * NUM_FEATURES, len(course)))
+        self.register_buffer("fitted", torch.zeros_like(self.learned.data))
+        self.register_buffer("units", torch.ones(variables, len(course)))
+
+    def begin_with(self, fit: Fit) -> None:
+        """Take a fit for all that is known."""
+        self.fitted.copy_(fit.weights)
+        self.units.copy_(fit.units)
+        nn.init.zeros_(self.learned)
+
+    @property
+    def weights(self) -> Float[Tensor, "c g j"]:
+        """Fitted and learned."""
+        return self.fitted + self.units[:, None] * self.learned
 
     def forward(self, features: Float[Tensor, "b c f h w"], leads: Int[Tensor, " k"]) -> Float[Tensor, "b k c h w"]:
         """What is added to the last frame at some leads, in standard deviations."""
-        fading = decays(leads, LIFETIMES, self.weights)
-        return torch.einsum("bghw,cgj,kj->bkchw", features.flatten(1, 2), self.weights, fading)
+        weights = self.weights
+        return torch.einsum("bghw,cgj,kj->bkchw", features.flatten(1, 2), weights, self.course(leads, weights))
 
 
 def first_leads(num_leads: int, like: Tensor) -> Int[Tensor, " k"]:
     """1..num_leads, made on the device of `like`: a table that came from the host would make a GPU wait."""
     return torch.arange(1, num_leads + 1, device=like.device)
-
-
-def decays(leads: Int[Tensor, " k"], lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:
-    """exp(-lead / lifetime), in the precision of `like`."""
-    return torch.exp(-torch.stack([leads.double() / lifetime for lifetime in lifetimes], dim=1).to(like))
 
 
 def make_features(last: Float[Tensor, "b c h w"], before: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c f h w"]:

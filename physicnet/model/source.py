@@ -10,16 +10,15 @@ of the frame and on coarser ones, says cell by cell what is gained. Fields that 
 | basis | m features per cell: the bands of the last frame, and how they changed (see `cascade.py`) |
 | rises | 1 - exp(-lead / lifetime_j): a source is nothing at lead 0, and bounded ever after |
 | amounts | how much of each feature is gained with each rise, on the coarse grid of the latent |
-| drawn | what is gained, on the grid of the frame, at some leads; linear between them |
+| drawn | what is gained, on the grid of the frame, at the knots of a spline over the leads (see `course.py`) |
 | confidence | how sure the level is of itself, by which the levels are fused |
 | source | Σ_j rise_j(lead) (amounts_j0 + Σ_m amounts_jm · basis_m), or drawn(lead): added to the last frame before it \
 moves |
 
 Any number of leads can be asked for, at the cost of a few multiplications for each. Beyond those that were trained,
-what is drawn fades to nothing within the next two of its own. What the drawing is worth: docs/decisions/0028.
+what is drawn stays as it is at the last of them. What the drawing is worth: docs/decisions/0028.
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -28,13 +27,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from physicnet.model.cascade import decays
+from physicnet.model.course import Spline, decays
 from physicnet.model.encoder import CellNorm, conv
 from physicnet.model.warp import resize
 
 BOUND = 4.0  # standard deviations; no source takes a value farther than this from what was observed
 RISING = (3.0, 10.0, 30.0)  # lifetimes, leads
-DRAWN = (1, 2, 3, 5, 8, 10, 12, 16, 20, 25, 30, 40)  # leads; after the last one nothing changes
 
 
 class Source(NamedTuple):
@@ -45,19 +43,16 @@ class Source(NamedTuple):
 
 
 class SourceExpert(nn.Module):
-    """Reads from the latents of one level how much of each of `basis` features is gained, or draws what is.
+    """Reads from the latents of one level how much of each of `basis` features is gained, or draws what is."""
 
-    `drawing` is the number of channels on the finest grid of what is drawn; with 0 nothing is.
-    """
-
-    def __init__(self, latent: int, hidden: int, *, basis: int, variables: int, drawing: int) -> None:
+    def __init__(self, latent: int, hidden: int, *, basis: int, variables: int, drawing: "Drawing | None") -> None:
         super().__init__()
         self.variables = variables
         self.body = nn.Sequential(conv(latent, hidden), conv(hidden, hidden))
         self.confidence = nn.Conv2d(hidden, variables * len(RISING), 1)
-        self.drawing = Drawing(hidden, drawing, basis=basis, variables=variables) if drawing else None
+        self.drawing = drawing
         spoken = variables * len(RISING) * (1 + basis)  # an offset before the amounts
-        self.amounts = None if drawing else nn.Conv2d(hidden, spoken, 1)
+        self.amounts = nn.Conv2d(hidden, spoken, 1) if drawing is None else None
         for layer in (self.confidence, self.amounts):
             for parameter in () if layer is None else layer.parameters():
                 nn.init.zeros_(parameter)
@@ -94,20 +89,23 @@ def risen(parts: Float[Tensor, "b c r h w"], leads: Int[Tensor, " k"]) -> Float[
 class Drawing(nn.Module):
     """Draws what is gained, cell by cell, from the bands and the level's state: a U-Net of three grids.
 
+    `width` is the number of channels on the finest of them.
+
     It begins with nothing. On each grid, blocks add to what is there. They look at it normalised cell by cell, which
     does not tell how much there is; what they add to still does, from the bands to what is drawn.
     """
 
-    def __init__(self, hidden: int, width: int, *, basis: int, variables: int) -> None:
+    def __init__(self, hidden: int, width: int, course: Spline, *, basis: int, variables: int) -> None:
         super().__init__()
         self.variables = variables
+        self.course = course
         fine, middle, coarse = width, width * 3 // 2, width * 2
         self.entry = nn.Conv2d(basis * variables, fine, 3, padding=1)
         self.state = nn.Conv2d(hidden, coarse, 1)
         self.down = nn.ModuleList([nn.Conv2d(fine, middle, 3, 2, 1), nn.Conv2d(middle, coarse, 3, 2, 1)])
         self.up = nn.ModuleList([nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)])
         self.blocks = nn.ModuleList([block(size) for size in (fine, middle, coarse, middle, fine)])
-        self.out = nn.Conv2d(fine, variables * len(DRAWN), 1)
+        self.out = nn.Conv2d(fine, variables * len(course), 1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
@@ -127,7 +125,7 @@ class Drawing(nn.Module):
         fine = fine + doubled(self.up[1](middle), fine)
         fine = fine + self.blocks[4](fine)
         drawn = rearrange(self.out(fine), "b (c r) h w -> b c r h w", c=self.variables)
-        return einsum(drawn, between(leads, drawn), "b c r h w, k r -> b k c h w")
+        return einsum(drawn, self.course(leads, drawn), "b c r h w, k r -> b k c h w")
 
 
 def block(width: int) -> nn.Sequential:
@@ -140,11 +138,3 @@ def doubled(coarse: Float[Tensor, "b d i j"], like: Float[Tensor, "b e h w"]) ->
     """Twice as fine, cut to the grid of `like`: whatever its size, a cell gets what lies above it."""
     height, width = like.shape[-2:]
     return F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
-
-
-def between(leads: Int[Tensor, " k"], like: Tensor) -> Float[Tensor, "k r"]:
-    """The weights of the leads DRAWN at other leads: linear interpolation, and the last one from there on."""
-    leads = leads.double()
-    passed = [(leads - start) / (end - start) for start, end in pairwise(DRAWN)]  # of each span, 0 to 1
-    passed = [torch.ones_like(leads), *(share.clamp(0, 1) for share in passed), torch.zeros_like(leads)]
-    return torch.stack([before - after for before, after in pairwise(passed)], dim=1).to(like)

@@ -165,7 +165,8 @@ def begin(
         load_pretrained(net, pretrained)
     else:
         _tell(warm_start(net, config.init_from, inputs.metadata(model, clip)), on)
-    net.memory.weights.data = fit_memory(inputs.clips.spread(MEMORY_CLIPS), clip.frames_in, moves=net.moves)
+    clips = inputs.clips.spread(MEMORY_CLIPS)
+    net.memory.begin_with(fit_memory(clips, clip.frames_in, net.memory.course, moves=net.moves))
     if config.learns == "fusion":
         freeze_all_but_fusion(net)
     net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)

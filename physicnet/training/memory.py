@@ -4,22 +4,24 @@
 |---|---|
 | φ_k | features of all variables, carried to lead k along the first flow |
 | r_k | truth at lead k minus the last frame carried there |
-| e_kj | exp(-lead k / lifetime j) |
+| e_kj | what weight j counts at lead k (see `course.py`) |
 
 Least squares for the weights w of Σ_fj w_fj e_kj φ_kf ≈ r_k over all leads and observed cells. Each lead's moments
-Σ φ φᵀ and Σ φ r are all that is kept of the clips, for each variable that is forecast.
+Σ φ φᵀ, Σ φ r and Σ r² are all that is kept of the clips, for each variable that is forecast.
 
 Axes: as of `cascade.py`; n and m features of all variables.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from physicnet.model.cascade import LIFETIMES, decays, first_leads
+from physicnet.model.cascade import Fit, first_leads
+from physicnet.model.course import Course
 from physicnet.model.physicnet import first_guess
 from physicnet.model.warp import carry
 from physicnet.training.losses import split_missing
@@ -28,32 +30,57 @@ RIDGE = 1e-3  # added to the diagonal of the normal equations, relative to it: t
 FAINT = 1e-3  # standard deviations; a feature as weak as this has no say, or rounding would have one
 
 
+class Moments(NamedTuple):
+    """Sums over the cells of each lead whose truth was observed and whose parcel came from within the view."""
+
+    gram: Float[Tensor, "c k n n"]  # of φ φᵀ
+    moment: Float[Tensor, "c k n"]  # of φ r
+    square: Float[Tensor, "c k"]  # of r²
+
+    @property
+    def cells(self) -> Float[Tensor, "c k"]:
+        """How many: the last feature is 1."""
+        return self.gram[:, :, -1, -1]
+
+
 @torch.no_grad()
-def fit_memory(
-    clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int, *, moves: bool = True
-) -> Float[Tensor, "c n j"]:
-    """Weights of `Memory` for standardised clips: `frames_in` observed frames and the leads after them.
+def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int, course: Course, *, moves: bool = True) -> Fit:
+    """Weights of a `Memory` for standardised clips: `frames_in` observed frames and the leads after them.
 
     Unless the model `moves`, nothing is carried anywhere.
     """
     each = (moments(clip[None], frames_in, moves=moves) for clip in clips)
-    gram, moment = (sum(parts) for parts in zip(*each, strict=True))
-    fading = decays(first_leads(gram.shape[1], gram), LIFETIMES, gram)
+    sums = Moments(*(torch.stack(parts).sum(dim=0) for parts in zip(*each, strict=True)))
+    fading = course(first_leads(sums.square.shape[1], sums.square), sums.square)
+    weights = solve(sums, fading)
+    left = unexplained(sums, einsum(weights, fading, "c n j, k j -> c k n"))
+    units = left[:, [knot - 1 for knot in course.knots]] if course.knots else left.new_ones(len(left), len(course))
+    return Fit(weights.float(), units.float())
+
+
+def solve(sums: Moments, fading: Float[Tensor, "k j"]) -> Float[Tensor, "c n j"]:
+    """The weights of least squares."""
+    gram, moment, _ = sums
     squares = einsum(gram, fading, fading, "c k n m, k i, k j -> c n i m j")
     squares = rearrange(squares, "c n i m j -> c (n i) (m j)")
     products = rearrange(einsum(moment, fading, "c k n, k j -> c n j"), "c n j -> c (n j)")
-    cells = gram[:, :, -1, -1].sum(dim=1)[:, None]  # c 1; the last feature is 1
+    cells = sums.cells.sum(dim=1)[:, None]  # c 1
     ridge = RIDGE * squares.diagonal(dim1=1, dim2=2) + FAINT**2 * cells.clamp(min=1)
     normal = squares + torch.diag_embed(ridge)
     # One variable after the other: torch 2.13 with MKL solves a batch of such matrices wrongly on several threads.
     weights = torch.stack([torch.linalg.solve(*pair) for pair in zip(normal, products, strict=True)])
-    return rearrange(weights, "c (n j) -> c n j", j=len(LIFETIMES)).float()
+    return rearrange(weights, "c (n j) -> c n j", j=fading.shape[1])
 
 
-def moments(
-    clip: Float[Tensor, "b t c h w"], frames_in: int, *, moves: bool = True
-) -> tuple[Float[Tensor, "c k n n"], Float[Tensor, "c k n"]]:
-    """Σ φ φᵀ and Σ φ r of each lead, over cells whose truth was observed and whose parcel came from within the view."""
+def unexplained(sums: Moments, weights: Float[Tensor, "c k n"]) -> Float[Tensor, "c k"]:
+    """Root mean square of what some weights of the features leave of r, in standard deviations."""
+    told = einsum(weights, sums.moment, "c k n, c k n -> c k")
+    squared = einsum(weights, sums.gram, weights, "c k n, c k n m, c k m -> c k")
+    return ((sums.square - 2 * told + squared).clamp(min=0) / sums.cells.clamp(min=1)).sqrt()
+
+
+def moments(clip: Float[Tensor, "b t c h w"], frames_in: int, *, moves: bool = True) -> Moments:
+    """The sums of some clips."""
     values, observed = split_missing(clip)
     truth, seen = values[:, frames_in:], observed[:, frames_in:]
     guess = first_guess(values[:, :frames_in], observed[:, :frames_in], truth.shape[1], moves=moves)
@@ -72,4 +99,9 @@ def moments(
         # The weight first: left to right, einsum would make all products of two features in every cell.
         grams.append(einsum(features * share[:, :, None], features, "b k n h w, b k m h w -> k n m"))
     gram = torch.stack(grams).expand(rest.shape[2], -1, -1, -1)
-    return gram, einsum(rest * weight, features, "b k c h w, b k n h w -> c k n")
+    weighted = rest * weight
+    return Moments(
+        gram,
+        einsum(weighted, features, "b k c h w, b k n h w -> c k n"),
+        einsum(weighted, rest, "b k c h w, b k c h w -> c k"),
+    )

@@ -1,8 +1,9 @@
 """What a warm start needs: the weights of an earlier training, if they mean here what they meant there.
 
 Weights hold for the variables, transforms, sizes, time step and grid that they were learned with; all of these must
-agree. What need not: the time and place of the data, the size of the frame and of the windows, the number of leads, and
-mean and deviation of the standardisation, which are those of the new training part. A weight learned with mean μ and
+agree; so must the number of leads of a model that draws, whose weights are of leads. What need not: the time and place
+of the data, the size of the frame and of the windows, the number of leads of other models, and mean and deviation of
+the standardisation, which are those of the new training part. A weight learned with mean μ and
 deviation σ sees, for the same physical value, an input shifted by (μ - μ') / σ' and stretched by σ / σ' where the new
 ones are μ' and σ'. The memory is fitted anew and so knows nothing of this; for all else it is the first thing that
 training has to make up for.
@@ -101,6 +102,8 @@ def _compared(metadata: Mapping[str, Any]) -> dict[str, Any]:
     channels = {entry["variable"]: entry for entry in metadata["normalizer"]}
     kept = {"variables": ", ".join(channels), "clip.frames_in": metadata["clip"]["frames_in"]}
     kept |= {f"model.{name}": value for name, value in metadata["model"].items() if name not in FREE}
+    if metadata["model"].get("drawing"):
+        kept["clip.frames_out"] = metadata["clip"]["frames_out"]
     for name, entry in channels.items():
         kept |= {
             f"transforms of {name}": entry["transforms"],

@@ -24,9 +24,12 @@ CONFIG = {
 }
 
 
-def small_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, **changes: object) -> PhysicNet:
+def small_net(
+    *, variables: int = 1, frames_in: int = 3, frames_out: int = 6, seed: int = 3, **changes: object
+) -> PhysicNet:
     config = ModelConfig.model_validate(CONFIG | {"seed": seed} | changes)
-    return build(config, variables=variables, frames_in=frames_in, window=WINDOW).eval()
+    sizes = {"variables": variables, "frames_in": frames_in, "frames_out": frames_out}
+    return build(config, **sizes, window=WINDOW).eval()
 
 
 def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale: float = 0.2) -> PhysicNet:
@@ -38,7 +41,7 @@ def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale
         for index, layer in enumerate(layers):
             layer.weight.data = scale * noise(*layer.weight.shape, seed=index)
             layer.bias.data = scale * noise(*layer.bias.shape, seed=index + 3)
-    net.memory.weights.data = 0.2 * scale * noise(*net.memory.weights.shape, seed=4)
+    net.memory.fitted.copy_(0.2 * scale * noise(*net.memory.fitted.shape, seed=4))
     return net
 
 

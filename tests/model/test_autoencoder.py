@@ -9,7 +9,13 @@ from physicnet.model.physicnet import PhysicNet
 
 
 def net(seed: int = 1) -> PhysicNet:
-    return build(MODEL.model_copy(update={"seed": seed}), variables=2, frames_in=CLIP.frames_in, window=16)
+    return build(
+        MODEL.model_copy(update={"seed": seed}),
+        variables=2,
+        frames_in=CLIP.frames_in,
+        frames_out=CLIP.frames_out,
+        window=16,
+    )
 
 
 def decoder() -> Decoder:

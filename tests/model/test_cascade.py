@@ -7,15 +7,22 @@ import pytest
 import torch
 from drifting import noise
 
-from physicnet.model.cascade import LIFETIMES, NUM_FEATURES, WIDTHS, Memory, decays, make_features, split
+from physicnet.model.cascade import NUM_FEATURES, WIDTHS, Fit, Memory, make_features, split
+from physicnet.model.course import LIFETIMES, Course, Fading, Spline
 
 SIZE = (40, 56)
 NUM_BANDS = len(WIDTHS) + 1
 
 
-def speaking_memory(variables: int) -> Memory:
-    memory = Memory(variables)
-    memory.weights.data = noise(*memory.weights.shape)
+EITHER = pytest.mark.parametrize("course", [Fading(), Spline(5)])
+
+
+def speaking_memory(variables: int, course: Course) -> Memory:
+    """Of what it says, a part is fitted and a part is learned."""
+    memory = Memory(variables, course)
+    shape = memory.fitted.shape
+    memory.begin_with(Fit(noise(*shape), noise(variables, len(course), seed=1)))
+    memory.learned.data = noise(*shape, seed=2)
     return memory
 
 
@@ -110,11 +117,27 @@ def test_a_field_without_any_variation_has_features():
 
 
 def test_an_unfitted_memory_adds_nothing():
-    assert (Memory(2)(noise(1, 2, NUM_FEATURES, *SIZE), torch.arange(3) + 1) == 0).all()
+    assert (Memory(2, Fading())(noise(1, 2, NUM_FEATURES, *SIZE), torch.arange(3) + 1) == 0).all()
+
+
+@EITHER
+def test_what_is_learned_counts_in_the_units_of_its_variable_and_of_what_the_course_is_made_of(course: Course):
+    memory = speaking_memory(2, course)
+    for c, j in product(range(2), range(len(course))):
+        expected = memory.fitted[c, :, j] + memory.units[c, j] * memory.learned[c, :, j]
+        torch.testing.assert_close(memory.weights[c, :, j], expected)
+
+
+@EITHER
+def test_a_new_fit_is_all_that_a_memory_knows(course: Course):
+    memory = speaking_memory(1, course)
+    fit = Fit(noise(*memory.fitted.shape, seed=5), torch.full((1, len(course)), 3.0))
+    memory.begin_with(fit)
+    torch.testing.assert_close(memory.weights.data, fit.weights, rtol=0, atol=0)
 
 
 def test_the_memory_is_a_sum_of_exponentials_as_a_loop_says():
-    memory, features = speaking_memory(2), noise(1, 2, NUM_FEATURES, 3, 5)
+    memory, features = speaking_memory(2, Fading()), noise(1, 2, NUM_FEATURES, 3, 5)
     added = memory(features, torch.arange(4) + 1)
     for lead in range(1, 5):
         for c in range(2):
@@ -125,14 +148,9 @@ def test_the_memory_is_a_sum_of_exponentials_as_a_loop_says():
             torch.testing.assert_close(added[0, lead - 1, c], expected, rtol=1e-4, atol=1e-4)
 
 
+@EITHER
 @pytest.mark.parametrize("num_leads", [1, 7])
-def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads):
-    memory, features = speaking_memory(1), noise(1, 1, NUM_FEATURES, *SIZE)
+def test_leads_do_not_depend_on_how_many_are_asked_for(num_leads: int, course: Course):
+    memory, features = speaking_memory(1, course), noise(1, 1, NUM_FEATURES, *SIZE)
     leads = torch.arange(num_leads + 4) + 1
     torch.testing.assert_close(memory(features, leads[:-4]), memory(features, leads)[:, :-4])
-
-
-def test_no_weight_grows_with_the_lead():
-    fading = decays(torch.arange(1000) + 1, LIFETIMES, torch.zeros(1))
-    assert (fading.diff(dim=0) <= 0).all()
-    assert (fading[:, -1] == 1).all()

@@ -405,7 +405,7 @@ def test_what_is_held_back_is_counted_by_hand():
 
 
 def test_a_part_of_a_frame_is_limited_as_the_whole_is():
-    net, past = speaking_net(scale=10.0), drift((1.0, 2.0), 3, SIZE)
+    net, past = speaking_net(scale=30.0), drift((1.0, 2.0), 3, SIZE)
     part = past[..., :24, :24]
     corners = corners_of((0, 0), (12, 7))
     own, wider = net(part, whole(part), corners, 2), net(part, whole(part), corners, 2, within=range_of(4 * past))

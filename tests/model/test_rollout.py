@@ -31,7 +31,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def save(folder: Path, normalizer: Normalizer) -> Path:
-    net = build(MODEL, variables=1, frames_in=CLIP.frames_in, window=16)
+    net = build(MODEL, variables=1, frames_in=CLIP.frames_in, frames_out=CLIP.frames_out, window=16)
     path = folder / "model.safetensors"
     metadata = {
         "model": MODEL.model_dump(mode="json"),
@@ -90,7 +90,7 @@ def test_a_forecast_tells_how_many_cells_were_held_back(checkpoint: Path) -> Non
     forecaster.forecast(observations(), 3)
     assert (forecaster.take_saturation() == 0).all()
     forecaster.forecast(observations(), 3)
-    forecaster.net.memory.weights.data[:, -1, -1] = 100.0  # the constant feature, for ever
+    forecaster.net.memory.fitted[:, -1] = 100.0  # the constant feature
     forecaster.forecast(observations(), 3)
     assert forecaster.take_saturation().tolist() == [[0.5]] * 3  # of the last two forecasts, one wholly
 

@@ -7,9 +7,11 @@ import torch
 from drifting import noise
 from torch import Tensor
 
-from physicnet.model.source import BOUND, DRAWN, RISING, SourceExpert, between
+from physicnet.model.course import Spline
+from physicnet.model.source import BOUND, RISING, Drawing, SourceExpert
 
 LATENT, HIDDEN, BASIS, VARIABLES, CHANNELS = 3, 5, 4, 2, 6
+TRAINED = 8  # leads
 COARSE, FINE = (3, 5), (11, 19)
 EITHER = pytest.mark.parametrize("drawing", [0, CHANNELS])  # amounts of the basis, or what is drawn
 
@@ -17,7 +19,9 @@ EITHER = pytest.mark.parametrize("drawing", [0, CHANNELS])  # amounts of the bas
 def make_expert(seed: int = 0, drawing: int = CHANNELS) -> SourceExpert:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SourceExpert(LATENT, HIDDEN, basis=BASIS, variables=VARIABLES, drawing=drawing)
+        sizes = {"basis": BASIS, "variables": VARIABLES}
+        drawn = Drawing(HIDDEN, drawing, Spline(TRAINED), **sizes) if drawing else None
+        return SourceExpert(LATENT, HIDDEN, drawing=drawn, **sizes)
 
 
 def make_speaking(scale: float = 1.0, drawing: int = CHANNELS) -> SourceExpert:
@@ -121,13 +125,10 @@ def test_what_is_drawn_of_a_crop_is_what_is_drawn_of_the_whole_away_from_the_edg
     assert (part != whole).any()
 
 
-def test_what_is_drawn_is_linear_between_its_leads_and_stays_after_the_last():
-    weights = between(leads_to(DRAWN[-1] + 5), torch.zeros((), dtype=torch.float64))
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights), dtype=torch.float64))
-    torch.testing.assert_close(weights[torch.tensor(DRAWN) - 1], torch.eye(len(DRAWN), dtype=torch.float64))
-    third, fifth = weights[2], weights[4]  # of leads 3 and 5
-    torch.testing.assert_close(weights[3], (third + fifth) / 2)
-    assert (weights[DRAWN[-1] :] == weights[DRAWN[-1] - 1]).all()
+def test_what_is_drawn_stays_after_the_last_trained_lead():
+    value = make_speaking(scale=0.1)(*make_inputs(), leads_to(TRAINED + 3)).value
+    assert (value[:, TRAINED:] == value[:, TRAINED - 1 : TRAINED]).all()
+    assert (value[:, TRAINED - 2] != value[:, TRAINED - 1]).any()
 
 
 def test_small_sources_pass_the_bound_unchanged():

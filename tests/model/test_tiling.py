@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drifting import drift
+from drifting import drift, noise
 from small import speaking_net
 from test_rollout import NORMALIZER, save
 from training.conftest import MACHINE
@@ -68,8 +68,7 @@ def tiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelForecaster:
     """A forecaster that speaks, with tiles far smaller than anyone would choose."""
     monkeypatch.setattr(tiling, "SMALLEST", 16)
     forecaster = ModelForecaster.load(save(tmp_path, NORMALIZER), MACHINE)
-    speaking = speaking_net(scale=0.05).memory.weights
-    forecaster.net.memory.weights.data = 0.2 * speaking.data
+    forecaster.net.memory.learned.data = 0.002 * noise(*forecaster.net.memory.learned.shape)
     return forecaster
 
 

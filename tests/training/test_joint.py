@@ -75,7 +75,7 @@ def test_joint_training_starts_from_the_pretrained_codebook_and_a_fitted_memory(
     pretrained = load_checkpoint(codebook).tensors
     assert len(pretrained) > 10
     assert all(torch.equal(started[name], tensor) for name, tensor in pretrained.items())
-    assert started["memory.weights"].any()
+    assert started["memory.fitted"].any()
     untrained = data.inputs.build(MODEL, CLIP).state_dict()
     assert not torch.equal(untrained["codebook.codes"], started["codebook.codes"])
 
@@ -164,7 +164,7 @@ def test_an_epoch_tells_how_many_cells_were_held_back(data: Data) -> None:
     task.terms(batch)
     task.settle()
     assert task.epoch_values()["saturation"] < 0.1
-    task.model.memory.weights.data[:, -1] += 100.0  # added everywhere, at every lead
+    task.model.memory.fitted[:, -1] += 100.0  # added everywhere, at every lead
     task.terms(batch)
     task.settle()
     assert task.epoch_values()["saturation"] == 1.0

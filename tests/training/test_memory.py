@@ -8,13 +8,15 @@ from torch import Tensor
 from training.conftest import CLIP, Data
 
 from physicnet.model import physicnet
-from physicnet.model.cascade import LIFETIMES, Memory, decays
+from physicnet.model.cascade import Memory
+from physicnet.model.course import Course, Fading, Spline
 from physicnet.model.physicnet import FirstGuess, first_guess
 from physicnet.model.warp import carry
 from physicnet.training import memory
-from physicnet.training.memory import FAINT, RIDGE, fit_memory, moments
+from physicnet.training.memory import FAINT, RIDGE, fit_memory, moments, unexplained
 
 T, K = 3, 4
+EITHER = pytest.mark.parametrize("course", [Fading(), Spline(K)])
 
 
 def still(seed: int, fading: float, size: tuple[int, int] = (40, 44)) -> Float[Tensor, "t c h w"]:
@@ -24,21 +26,22 @@ def still(seed: int, fading: float, size: tuple[int, int] = (40, 44)) -> Float[T
     return torch.stack([share * frame for share in shares])[:, None]
 
 
-def fitted(*clips: Tensor) -> Memory:
-    found = Memory(clips[0].shape[1])
-    found.weights.data = fit_memory(clips, T)
+def fitted(*clips: Tensor, course: Course | None = None, moves: bool = True) -> Memory:
+    found = Memory(clips[0].shape[1], course or Fading())
+    found.begin_with(fit_memory(clips, T, found.course, moves=moves))
     return found
 
 
-def forecast(fit: Memory, clip: Tensor) -> Tensor:
-    past = clip[None, :T]
-    guess = first_guess(past, torch.ones_like(past), K)
-    frames = guess.frame[:, None] + fit(guess.features, torch.arange(K) + 1)
+def forecast(fit: Memory, clip: Tensor, *, moves: bool = True) -> Tensor:
+    past, num_leads = clip[None, :T], len(clip) - T
+    guess = first_guess(past, torch.ones_like(past), num_leads, moves=moves)
+    frames = guess.frame[:, None] + fit(guess.features, torch.arange(num_leads) + 1)
     return carry(frames.detach(), guess.paths)[0]
 
 
-def test_a_field_that_fades_is_forecast_to_fade():
-    fit = fitted(*(still(seed, 0.8) for seed in range(4)))
+@EITHER
+def test_a_field_that_fades_is_forecast_to_fade(course: Course):
+    fit = fitted(*(still(seed, 0.8) for seed in range(4)), course=course)
     unseen = still(9, 0.8)
     error = (forecast(fit, unseen) - unseen[T:]).square().mean(dim=(1, 2, 3))
     assert (error < 0.01 * (unseen[T - 1] - unseen[T:]).square().mean(dim=(1, 2, 3))).all()
@@ -52,10 +55,10 @@ def test_a_field_that_stays_is_left_as_it_is():
 
 def test_several_variables_are_fitted_alike_on_any_number_of_threads():
     clips = [torch.cat([still(seed, 0.8), still(seed + 4, 0.6)], dim=1) for seed in range(4)]
-    alone = fit_memory(clips, T)
+    alone = fit_memory(clips, T, Fading()).weights
     torch.set_num_threads(2)
     try:
-        together = fit_memory(clips, T)
+        together = fit_memory(clips, T, Fading()).weights
     finally:
         torch.set_num_threads(1)
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
@@ -64,21 +67,22 @@ def test_several_variables_are_fitted_alike_on_any_number_of_threads():
 def test_where_nothing_moves_nothing_is_carried(monkeypatch: pytest.MonkeyPatch):
     noise = still(9, 1.0)[0]
     clip = torch.stack([noise.roll((frame, -frame), dims=(-2, -1)) for frame in range(T + K)])
-    moving, unmoved = fit_memory([clip], T), fit_memory([clip], T, moves=False)
+    moving, unmoved = (fit_memory([clip], T, Fading(), moves=moves).weights for moves in (True, False))
     nowhere = torch.zeros(1, 2, *clip.shape[-2:])
     monkeypatch.setattr(physicnet, "estimate_flow", lambda *_: nowhere)
     monkeypatch.setattr(physicnet, "passing_flow", lambda *_: nowhere)
     torch.testing.assert_close(
-        unmoved, fit_memory([clip], T), rtol=0, atol=1e-3
+        unmoved, fit_memory([clip], T, Fading()).weights, rtol=0, atol=1e-3
     )  # but for the rounding of a shift by 0
     assert (unmoved - moving).abs().max() > 0.01
 
 
-def test_the_fit_is_the_least_squares_of_all_cells_written_out(data: Data):
+@pytest.mark.parametrize("course", [Fading(), Spline(CLIP.frames_out)])
+def test_the_fit_is_the_least_squares_of_all_cells_written_out(data: Data, course: Course):
     clips = list(data.inputs.clips.spread(5))
-    weights = fit_memory(clips, CLIP.frames_in)
+    weights = fit_memory(clips, CLIP.frames_in, course).weights
     rows, rests, cells = [], [], 0.0
-    fading = decays(torch.arange(CLIP.frames_out) + 1, LIFETIMES, torch.zeros(1, dtype=torch.float64))
+    fading = course(torch.arange(CLIP.frames_out) + 1, torch.zeros(1, dtype=torch.float64))
     for clip in (each[None] for each in clips):
         observed = clip.isfinite().float()
         values = clip.nan_to_num()
@@ -156,15 +160,46 @@ def test_what_one_variable_becomes_may_be_told_by_another():
 def test_variables_that_are_observed_at_different_cells_are_each_fitted_to_their_own():
     clip = torch.cat((still(3, 0.7), still(4, 0.7)), dim=1)
     clip[T:, 1, :, :20] = torch.nan
-    gram, moment = moments(clip[None], T)
+    gram, moment, square = moments(clip[None], T)
     for c, alone in enumerate((clip.clone(), clip.clone())):
         alone[T:, 1 - c] = torch.where(clip[T:, c].isnan(), torch.nan, 0.0)  # both observed where this one is
         torch.testing.assert_close(moments(alone[None], T)[0][c], gram[c])
         torch.testing.assert_close(moments(alone[None], T)[1][c], moment[c])
+        torch.testing.assert_close(moments(alone[None], T)[2][c], square[c])
     assert (gram[0] - gram[1]).abs().max() > 1
 
 
 def test_a_clip_of_which_nothing_was_observed_changes_nothing():
     nothing = torch.full_like(still(0, 0.8), torch.nan)
     seen = still(1, 0.8)
-    torch.testing.assert_close(fit_memory([seen, nothing], T), fit_memory([seen], T))
+    for course in (Fading(), Spline(K)):
+        torch.testing.assert_close(fit_memory([seen, nothing], T, course), fit_memory([seen], T, course))
+
+
+def test_a_field_that_swings_is_forecast_to_swing_from_the_first_lead_on_by_a_spline_and_not_by_decays():
+    def swinging(seed: int) -> Tensor:
+        frame, other = torch.randn(2, 40, 44, generator=torch.Generator().manual_seed(seed))
+        angles = 0.2 * (torch.arange(T + 30) - T + 1)  # nearly a whole turn after the last observed frame
+        return (angles.cos()[:, None, None] * frame + angles.sin()[:, None, None] * other)[:, None]
+
+    def missed(course: Course) -> Tensor:
+        """The share of persistence's squared error that is left, by lead."""
+        fit, unseen = fitted(*(swinging(seed) for seed in range(4)), course=course, moves=False), swinging(9)
+        errors = forecast(fit, unseen, moves=False) - unseen[T:], unseen[T - 1] - unseen[T:]
+        left, told = (error.square().mean(dim=(1, 2, 3)) for error in errors)
+        return left[:20] / told[:20]
+
+    assert missed(Spline(30)).max() < 0.05
+    assert missed(Fading())[0] > 0.2
+
+
+def test_more_is_learned_in_units_of_what_the_fit_leaves_at_the_knots():
+    clips = [still(seed, 0.8) + 0.1 * still(seed + 20, 0.5).roll(1, dims=0) for seed in range(3)]
+    fit = fitted(*clips, course=Spline(K))
+    left = torch.stack([(forecast(fit, clip) - clip[T:])[:, 0] for clip in clips]).square().mean(dim=(0, 2, 3)).sqrt()
+    # The fit counts no cell whose parcel came from outside, and its residual is on the grid of the truth, too.
+    torch.testing.assert_close(fit.units[0], left[torch.tensor(fit.course.knots) - 1], rtol=0.05, atol=1e-3)
+    assert (fit.units[0].diff().abs() > 1e-4).all()
+    sums = moments(clips[0][None], T)
+    nothing = torch.zeros_like(sums.moment)
+    torch.testing.assert_close(unexplained(sums, nothing), (sums.square / sums.cells).sqrt())

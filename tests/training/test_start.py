@@ -13,6 +13,7 @@ from training.test_joint import run
 from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from physicnet.config import InitConfig
 from physicnet.digest import content_hash
+from physicnet.model.course import Spline
 from physicnet.training import joint
 from physicnet.training.joint import MEMORY_CLIPS
 from physicnet.training.loop import Fitted
@@ -24,7 +25,7 @@ ADAPTED = {
     "codebook.cluster_size",
     "codebook.embed_sum",
     "codebook.updates",
-    "memory.weights",
+    "memory.learned",
     *(f"{level}_level.source.confidence.{kind}" for level in ("global", "local") for kind in ("weight", "bias")),
 }
 
@@ -63,9 +64,11 @@ def test_training_starts_from_the_weights_of_the_checkpoint_and_a_memory_of_its_
     monkeypatch.setattr(joint, "fit", fit)
     run(data, codebook, tmp_path, init_from=init(trained))
     stored = load_checkpoint(trained).tensors
-    assert {name for name in started if not torch.equal(started[name], stored[name])} == {"memory.weights"}
-    fitted = fit_memory(data.inputs.clips.spread(MEMORY_CLIPS), CLIP.frames_in)
-    torch.testing.assert_close(started["memory.weights"], fitted, rtol=0, atol=0)
+    assert {name for name in started if not torch.equal(started[name], stored[name])} == {"memory.learned"}
+    fit = fit_memory(data.inputs.clips.spread(MEMORY_CLIPS), CLIP.frames_in, Spline(CLIP.frames_out))
+    torch.testing.assert_close(started["memory.fitted"], fit.weights, rtol=0, atol=0)
+    torch.testing.assert_close(started["memory.units"], fit.units, rtol=0, atol=0)
+    assert not started["memory.learned"].any()
     assert not torch.equal(load_checkpoint(codebook).tensors["codebook.codes"], started["codebook.codes"])
 
 
@@ -111,6 +114,7 @@ def test_a_missing_checkpoint_is_refused(data: Data, codebook: Path, tmp_path: P
         (lambda told: told["grid"][1].update(distance=2.0, units="km"), "of the columns: 2 km there, 1000 m here"),
         (lambda told: told["grid"][0].update(units="degrees"), "of the rows: 1000 degrees there, 1000 m here"),
         (lambda told: told["clip"].update(frames_in=4), "clip.frames_in: 4 there, 3 here"),
+        (lambda told: told["clip"].update(frames_out=9), f"clip.frames_out: 9 there, {CLIP.frames_out} here"),
         (lambda told: told["model"].update(hidden=9), "model.hidden: 9 there, 8 here"),
         (lambda told: told["model"].update(flow_iterations=3), "model.flow_iterations: 3 there, 2 here"),
         (lambda told: told["normalizer"][0].update(variable="snow"), "variables: snow there, rate here"),
@@ -157,13 +161,20 @@ def test_the_checkpoint_of_the_codebook_is_no_model(data: Data, codebook: Path) 
         start(data, codebook)
 
 
-def test_seed_window_leads_and_the_codebooks_pace_need_not_agree(data: Data, trained: Path, tmp_path: Path) -> None:
+def test_seed_window_and_the_codebooks_pace_need_not_agree(data: Data, trained: Path, tmp_path: Path) -> None:
     def change(told: dict[str, Any]) -> None:
         told["model"].update(seed=77, ema_decay=0.5, revival_threshold=0.1)
-        told["clip"]["frames_out"] = 9
         told["window"] = 8
 
     assert start(data, altered(trained, tmp_path, change))[0].startswith("training starts from ")
+
+
+def test_the_number_of_leads_need_not_agree_where_nothing_is_drawn(data: Data, tmp_path: Path) -> None:
+    inputs, model = data.inputs, MODEL.model_copy(update={"drawing": 0})
+    own, told = inputs.metadata(model, CLIP), inputs.metadata(model, CLIP.model_copy(update={"frames_out": 9}))
+    save_checkpoint(tmp_path / "other.safetensors", inputs.build(model, CLIP).state_dict(), told)
+    told = warm_start(inputs.build(model, CLIP), init(tmp_path / "other.safetensors"), own)
+    assert told[0].startswith("training starts from ")
 
 
 def test_the_user_is_told_of_what_could_not_be_compared_and_how_far_the_standardisation_moved(
@@ -209,8 +220,7 @@ def test_adapting_moves_codebook_memory_and_confidences_and_not_a_bit_of_anythin
     assert before.keys() == after.keys()
     assert {name for name in before if before[name].numpy().tobytes() != after[name].numpy().tobytes()} == ADAPTED
     assert after["codebook.updates"] > before["codebook.updates"]
-    fitted = fit_memory(data.inputs.clips.spread(MEMORY_CLIPS), CLIP.frames_in)
-    torch.testing.assert_close(after["memory.weights"], fitted, rtol=0, atol=0)
+    assert not after["memory.learned"].any()
 
 
 def test_only_confidences_ask_for_gradients_once_all_else_is_frozen(data: Data) -> None:
