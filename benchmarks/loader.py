@@ -183,8 +183,7 @@ class Model:
         normalizer = Normalizer((Standardization("rate", (), 0.0, 1.0),))
         self._params = params
         with machine(params.machine) as self._machine:
-            frames = {"frames_in": params.clip.frames_in, "frames_out": params.clip.frames_out}
-            net = build(params.model, variables=1, **frames, window=params.crops.window)
+            net = build(params.model, params.clip, variables=1, window=params.crops.window)
         net = convert_conv2d_weight_memory_format(net.to(self._machine.device), torch.channels_last)
         task = Joint(net, params.train, params.clip, normalizer, clips, self._machine)
         self._stepper = Stepper(task, params.train, self._machine)

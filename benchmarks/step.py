@@ -72,8 +72,7 @@ class Trainee:
         self.batch = Batch(torch.from_numpy(rng.standard_normal(shape, np.float32)), torch.from_numpy(corners))
         self.params, self.on = params, on
         if name == "physicnet":
-            frames = {"frames_in": clip.frames_in, "frames_out": clip.frames_out}
-            net = build(params.model, variables=shape[2], **frames, window=window)
+            net = build(params.model, clip, variables=shape[2], window=window)
         else:
             sizes: dict[str, Any] = {"variables": shape[2], "frames_out": clip.frames_out}
             net = PEERS[name](**sizes, **({} if name == "convlstm" else {"frames_in": clip.frames_in}))

@@ -58,7 +58,7 @@ class Workspace:
         """Register a model as the challenger, and return its run."""
         path = self.root / "offered" / "model.safetensors"
         torch.manual_seed(5)
-        net = build(MODEL, variables=1, frames_in=CLIP.frames_in, frames_out=CLIP.frames_out, window=16)
+        net = build(MODEL, CLIP, variables=1, window=16)
         weights = {
             name: tensor + shaken * torch.randn(tensor.shape) if tensor.is_floating_point() else tensor
             for name, tensor in net.state_dict().items()

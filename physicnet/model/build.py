@@ -2,10 +2,10 @@
 
 import torch
 
-from physicnet.config import ModelConfig
+from physicnet.config import ClipConfig, ModelConfig
 from physicnet.model.cascade import NUM_BASIS, Memory
 from physicnet.model.codebook import Codebook
-from physicnet.model.course import Fading, Spline
+from physicnet.model.course import Course, Fading, Spline
 from physicnet.model.encoder import Encoder
 from physicnet.model.flow import FlowExpert, Unrefined
 from physicnet.model.physicnet import Level, PhysicNet
@@ -17,13 +17,18 @@ GLOBAL_FLOW_SCALE = 4  # cells of the frame per cell of the global flow
 LOCAL_FLOW_SCALE = 2
 
 
-def build(config: ModelConfig, *, variables: int, frames_in: int, frames_out: int, window: int) -> PhysicNet:
+def build(config: ModelConfig, clip: ClipConfig, *, variables: int, window: int) -> PhysicNet:
     """An untrained model: its forecast is the last frame, carried along the first flow."""
-    sizes = {"variables": variables, "frames_in": frames_in}
+    sizes = {"variables": variables, "frames_in": clip.frames_in}
+    course: Course = Fading()
+    drawing = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
+        if config.drawing:
+            course = Spline(clip.frames_out)
+            drawing = Drawing(config.hidden, config.drawing, course, basis=NUM_BASIS, variables=variables)
         return PhysicNet(
-            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, drawing=_drawing(config, variables, frames_out), **sizes),
+            _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, drawing=drawing, **sizes),
             _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, drawing=None, **sizes),
             Codebook(
                 config.num_codes,
@@ -33,7 +38,7 @@ def build(config: ModelConfig, *, variables: int, frames_in: int, frames_out: in
                 seed=config.seed,
                 quantize=config.quantize,
             ),
-            Memory(variables, Spline(frames_out) if config.drawing else Fading()),
+            Memory(variables, course),
             window=window,
             moves=config.flow != "none",
         )
@@ -56,12 +61,6 @@ def _level(
             widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables, drawing=drawing
         ),
     )
-
-
-def _drawing(config: ModelConfig, variables: int, frames_out: int) -> Drawing | None:
-    if config.drawing == 0:
-        return None
-    return Drawing(config.hidden, config.drawing, Spline(frames_out), basis=NUM_BASIS, variables=variables)
 
 
 def _flow(config: ModelConfig, scale: int) -> FlowExpert | Unrefined:

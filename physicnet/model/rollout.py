@@ -60,8 +60,7 @@ class ModelForecaster:
             normalizer = Normalizer.from_dict(stored.metadata["normalizer"], maps)
             clip = ClipConfig(**stored.metadata["clip"])
             model = ModelConfig(**stored.metadata["model"])
-            sizes = {"variables": len(normalizer.variables), "window": stored.metadata["window"]}
-            net = build(model, **sizes, frames_in=clip.frames_in, frames_out=clip.frames_out)
+            net = build(model, clip, variables=len(normalizer.variables), window=stored.metadata["window"])
             net.load_state_dict(stored.weights)
             calibrations = calibration.from_arrays(normalizer, fitted) if fitted else {}
         except (KeyError, ValueError, RuntimeError) as error:

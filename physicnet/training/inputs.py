@@ -62,8 +62,7 @@ class Inputs:
     def build(self, model: ModelConfig, clip: ClipConfig) -> PhysicNet:
         """An untrained model for these data."""
         variables = len(self.normalizer.variables)
-        frames = {"frames_in": clip.frames_in, "frames_out": clip.frames_out}
-        return build(model, variables=variables, **frames, window=self.clips.window)
+        return build(model, clip, variables=variables, window=self.clips.window)
 
     def metadata(self, model: ModelConfig, clip: ClipConfig) -> dict[str, object]:
         """What a checkpoint must carry, beside the tensors of `maps`, to be loaded alone."""

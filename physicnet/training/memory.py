@@ -13,6 +13,7 @@ Axes: as of `cascade.py`; n and m features of all variables.
 """
 
 from collections.abc import Iterable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,7 @@ def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int, course
     Unless the model `moves`, nothing is carried anywhere.
     """
     each = (moments(clip[None], frames_in, moves=moves) for clip in clips)
-    sums = Moments(*(torch.stack(parts).sum(dim=0) for parts in zip(*each, strict=True)))
+    sums = reduce(lambda total, more: Moments(*map(torch.add, total, more)), each)
     fading = course(first_leads(sums.square.shape[1], sums.square), sums.square)
     weights = solve(sums, fading)
     left = unexplained(sums, einsum(weights, fading, "c n j, k j -> c k n"))

@@ -180,9 +180,7 @@ def test_a_field_that_moves_and_anomalies_by_cell_are_traced_too_and_take_a_cloc
 
 
 def forecaster_of(normalizer: Normalizer) -> ModelForecaster:
-    net = build(
-        MODEL, variables=len(normalizer.variables), frames_in=CLIP.frames_in, frames_out=CLIP.frames_out, window=16
-    )
+    net = build(MODEL, CLIP, variables=len(normalizer.variables), window=16)
     return ModelForecaster(net, normalizer, CLIP, torch.device("cpu"), tile_cells=2**20)
 
 

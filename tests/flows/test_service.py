@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,8 @@ from physicnet.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "physicist:secret"
-BUSY_TRIES = 60  # one a second: while its database is written to, the server says 503, or nothing; Prefect's clients
-# ask again, and the slot of a run whose start was lost that way is free after Prefect's 300 seconds
-PATIENCE = 600
+BUSY_TRIES = 60  # a second apart: while its database is written to, the server says 503, or nothing for a time
+PATIENCE = 600  # seconds: Prefect gives the slot of a run whose start was lost to such a server free after 300
 POLL = 0.5  # seconds: the server that is asked has the work to do that is waited for
 CRASHED_WITHIN = 120  # seconds after its worker has died
 NIGHT = f"{(datetime.now(UTC).hour + 12) % 24:02}:00"  # when `retrain` is scheduled: far from the tests' own time
@@ -73,15 +73,13 @@ class Operation:
             request.data = json.dumps(content).encode()
         for _ in range(BUSY_TRIES):
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
+                with suppress(TimeoutError), urllib.request.urlopen(request, timeout=30) as answer:
                     return json.loads(answer.read())
             except urllib.error.HTTPError as failure:
                 if failure.code != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
-            except TimeoutError:  # it may say 503 only after a minute
-                continue
             time.sleep(1)
-        raise AssertionError(f"the server was busy for {BUSY_TRIES} seconds")
+        raise AssertionError(f"the server was busy each of {BUSY_TRIES} times")
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs of `retrain` that are not of the future, the latest first."""
@@ -116,6 +114,9 @@ class Operation:
         (deployment,) = self.ask("/deployments/filter", {"flows": {"name": {"any_": ["retrain"]}}})
         asked = {"state": {"type": "SCHEDULED"}, "idempotency_key": uuid4().hex}  # one run, however often it is asked
         self.ask(f"/deployments/{deployment['id']}/create_flow_run", asked)
+
+
+eventually = partial(wait_until, seconds=PATIENCE, every=POLL)
 
 
 def kill(process: psutil.Process) -> None:
@@ -162,7 +163,7 @@ def test_the_next_nights_and_minutes_are_scheduled(operation: Operation) -> None
         chosen = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "flows": {"name": {"any_": [name]}}}
         return [run["expected_start_time"][11:16] for run in operation.ask("/flow_runs/filter", chosen)]
 
-    assert wait_until(lambda: len(scheduled("retrain")) > 0, PATIENCE, POLL)
+    assert eventually(lambda: len(scheduled("retrain")) > 0)
     assert set(scheduled("retrain")) == {NIGHT}
     assert len(set(scheduled("collect"))) > 1
 
@@ -184,7 +185,7 @@ def test_the_doctor_finds_the_service_well(operation: Operation) -> None:
 
 def test_accepted_observations_ask_for_a_retrain_which_says_why_it_does_nothing(operation: Operation) -> None:
     operation.announce()
-    assert wait_until(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()), PATIENCE, POLL)
+    assert eventually(lambda: any(run["state_name"] == "Skipped" for run in operation.runs()))
     (run,) = [run for run in operation.runs() if run["created_by"]["type"] == "AUTOMATION"]
     assert run["state"]["message"] == "nothing is new: all stages are up to date"
 
@@ -200,7 +201,7 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "physicnet", "--name", "second"]
     second = subprocess.Popen(command, cwd=operation.folder, env=operation.address, start_new_session=True)
     try:
-        assert wait_until(lambda: {"here", "second"} <= operation.workers(), PATIENCE, POLL)
+        assert eventually(lambda: {"here", "second"} <= operation.workers())
         before = {run["id"] for run in operation.runs()}
 
         def states() -> dict[str, str]:
@@ -209,12 +210,12 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
         (operation.folder / "raw").write_text("new")
         operation.retrain()
         operation.announce()
-        assert wait_until(lambda: set(states().values()) == {"Running", "AwaitingConcurrencySlot"}, PATIENCE, POLL)
-        assert wait_until(lambda: (operation.folder / "begun").exists(), PATIENCE, POLL)  # Running is said before
+        assert eventually(lambda: set(states().values()) == {"Running", "AwaitingConcurrencySlot"})
+        assert eventually(lambda: (operation.folder / "begun").exists())  # Running is said before
         stage = pid_in(operation.folder / "begun")
         (operation.folder / "raw").write_text("")
         os.kill(stage, signal.SIGKILL)
-        assert wait_until(lambda: sorted(states().values()) == ["Failed", "Skipped"], PATIENCE, POLL)
+        assert eventually(lambda: sorted(states().values()) == ["Failed", "Skipped"])
     finally:
         kill(psutil.Process(second.pid))
         second.wait()
@@ -224,21 +225,21 @@ def test_of_two_workers_one_runs_a_retrain_and_the_other_waits(operation: Operat
 def test_the_run_of_a_dead_worker_crashes_and_lets_the_next_one_in(operation: Operation) -> None:
     (operation.folder / "raw").write_text("new")
     operation.retrain()
-    assert wait_until(lambda: (operation.folder / "begun").exists(), PATIENCE, POLL)
+    assert eventually(lambda: (operation.folder / "begun").exists())
     stage = pid_in(operation.folder / "begun")
     operation.retrain()  # waits: one at a time
     worker = operation.processes["worker"]
     kill(worker)
     died = time.time()
     assert wait_until(lambda: not psutil.pid_exists(stage), seconds=60)
-    assert wait_until(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()}, PATIENCE, POLL)
+    assert eventually(lambda: "CRASHED" in {run["state_type"] for run in operation.runs()})
     (crashed,) = [run for run in operation.runs() if run["state_type"] == "CRASHED"]
     assert datetime.fromisoformat(crashed["state"]["timestamp"]).timestamp() - died < CRASHED_WITHIN
     assert crashed["state"]["message"].startswith("no sign of life for 90 seconds")
     (operation.folder / "raw").write_text("")
     assert operation.service("stop").returncode == 0
     assert operation.service("start", "--port", str(operation.port)).returncode == 0
-    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", PATIENCE, POLL)
+    assert eventually(lambda: operation.runs()[0]["state_name"] == "Skipped")
 
 
 def test_the_run_of_a_machine_that_has_died_crashes_when_its_server_is_back(operation: Operation) -> None:
@@ -257,10 +258,10 @@ def test_the_run_of_a_machine_that_has_died_crashes_when_its_server_is_back(oper
     def state() -> dict[str, Any]:
         return {each["id"]: each["state"] for each in operation.runs()}[run]
 
-    assert wait_until(lambda: state()["type"] == "CRASHED", PATIENCE, POLL)
+    assert eventually(lambda: state()["type"] == "CRASHED")
     assert datetime.fromisoformat(state()["timestamp"]).timestamp() - returned < CRASHED_WITHIN
     operation.retrain()
-    assert wait_until(lambda: operation.runs()[0]["state_name"] == "Skipped", PATIENCE, POLL)
+    assert eventually(lambda: operation.runs()[0]["state_name"] == "Skipped")
 
 
 def test_stop_ends_what_start_has_started_and_nothing_else(operation: Operation) -> None:

@@ -55,7 +55,7 @@ def save(
 
     In one of four cells it was dry, whatever was forecast; in the others errors are spread evenly over ±1 deviation.
     """
-    net = build(MODEL, variables=len(like.variables), frames_in=CLIP.frames_in, frames_out=CLIP.frames_out, window=16)
+    net = build(MODEL, CLIP, variables=len(like.variables), window=16)
     metadata = {
         "model": MODEL.model_dump(mode="json"),
         "clip": CLIP.model_dump(mode="json"),

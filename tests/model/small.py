@@ -4,7 +4,7 @@ import torch
 from drifting import noise
 from torch import Tensor
 
-from physicnet.config import ModelConfig
+from physicnet.config import ClipConfig, ModelConfig
 from physicnet.model.build import build
 from physicnet.model.physicnet import PhysicNet
 
@@ -28,8 +28,8 @@ def small_net(
     *, variables: int = 1, frames_in: int = 3, frames_out: int = 6, seed: int = 3, **changes: object
 ) -> PhysicNet:
     config = ModelConfig.model_validate(CONFIG | {"seed": seed} | changes)
-    sizes = {"variables": variables, "frames_in": frames_in, "frames_out": frames_out}
-    return build(config, **sizes, window=WINDOW).eval()
+    clip = ClipConfig(frames_in=frames_in, frames_out=frames_out)
+    return build(config, clip, variables=variables, window=WINDOW).eval()
 
 
 def speaking_net(*, variables: int = 1, frames_in: int = 3, seed: int = 3, scale: float = 0.2) -> PhysicNet:

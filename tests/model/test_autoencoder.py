@@ -9,13 +9,7 @@ from physicnet.model.physicnet import PhysicNet
 
 
 def net(seed: int = 1) -> PhysicNet:
-    return build(
-        MODEL.model_copy(update={"seed": seed}),
-        variables=2,
-        frames_in=CLIP.frames_in,
-        frames_out=CLIP.frames_out,
-        window=16,
-    )
+    return build(MODEL.model_copy(update={"seed": seed}), CLIP, variables=2, window=16)
 
 
 def decoder() -> Decoder:

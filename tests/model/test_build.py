@@ -44,7 +44,7 @@ def test_the_default_model_has_less_than_half_a_million_parameters_and_forecasts
     params = load_params(PARAMS)
     frames_in, window = params.clip.frames_in, params.crops.window
     variables = len(params.ingest.variables)
-    net = build(params.model, variables=variables, frames_in=frames_in, frames_out=12, window=window).eval()
+    net = build(params.model, params.clip, variables=variables, window=window).eval()
     assert sum(parameter.numel() for parameter in net.parameters()) < 500_000
     past = noise(1, frames_in, variables, window + 1, window + 3)
     with torch.no_grad():

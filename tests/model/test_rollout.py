@@ -31,7 +31,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def save(folder: Path, normalizer: Normalizer) -> Path:
-    net = build(MODEL, variables=1, frames_in=CLIP.frames_in, frames_out=CLIP.frames_out, window=16)
+    net = build(MODEL, CLIP, variables=1, window=16)
     path = folder / "model.safetensors"
     metadata = {
         "model": MODEL.model_dump(mode="json"),

@@ -173,8 +173,8 @@ def test_the_number_of_leads_need_not_agree_where_nothing_is_drawn(data: Data, t
     inputs, model = data.inputs, MODEL.model_copy(update={"drawing": 0})
     own, told = inputs.metadata(model, CLIP), inputs.metadata(model, CLIP.model_copy(update={"frames_out": 9}))
     save_checkpoint(tmp_path / "other.safetensors", inputs.build(model, CLIP).state_dict(), told)
-    told = warm_start(inputs.build(model, CLIP), init(tmp_path / "other.safetensors"), own)
-    assert told[0].startswith("training starts from ")
+    lines = warm_start(inputs.build(model, CLIP), init(tmp_path / "other.safetensors"), own)
+    assert lines[0].startswith("training starts from ")
 
 
 def test_the_user_is_told_of_what_could_not_be_compared_and_how_far_the_standardisation_moved(
@@ -220,6 +220,9 @@ def test_adapting_moves_codebook_memory_and_confidences_and_not_a_bit_of_anythin
     assert before.keys() == after.keys()
     assert {name for name in before if before[name].numpy().tobytes() != after[name].numpy().tobytes()} == ADAPTED
     assert after["codebook.updates"] > before["codebook.updates"]
+    fit = fit_memory(data.inputs.clips.spread(MEMORY_CLIPS), CLIP.frames_in, Spline(CLIP.frames_out))
+    torch.testing.assert_close(after["memory.fitted"], fit.weights, rtol=0, atol=0)
+    torch.testing.assert_close(after["memory.units"], fit.units, rtol=0, atol=0)
     assert not after["memory.learned"].any()
 
 
