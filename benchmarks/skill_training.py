@@ -35,7 +35,7 @@ from physicnet.training.loop import Fitted, Task, fit
 from physicnet.training.step import WARMING, Stepper
 
 EPOCHS = 8  # validations of a training, at most
-PRETRAINING = 0.15  # share of PhysicNet's budget that goes to its codebook
+PRETRAINING = 0.05  # share of PhysicNet's budget that goes to its codebook
 TIMED = 6  # steps, after those that warm up
 SEED_STEP = 1000
 

@@ -1,5 +1,6 @@
 """The machine that a stage runs on: device, precision, threads, and this process among its peers."""
 
+import ctypes
 import os
 import platform
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physicnet.config import ConfigError, MachineConfig
+
+# Of mallopt(3): bytes at the top of the heap above which they go back to the system, and the size from which a block is
+# the system's own.
+TRIM_THRESHOLD, MMAP_THRESHOLD = (-1, 2**31 - 1), (-3, 2**25)
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def machine(config: MachineConfig) -> Iterator[Machine]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
         device = torch.device("cuda", device.index or int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+    _keep_freed_memory()
     if processes > 1:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -101,6 +107,16 @@ def machine(config: MachineConfig) -> Iterator[Machine]:
         checks.fill_uninitialized_memory = fill
         if processes > 1:
             dist.destroy_process_group()
+
+
+def _keep_freed_memory() -> None:
+    """Have this process keep the memory of tensors that are gone for the next ones, where the C library is GNU's.
+
+    It gives them back by default, and gets them page by page: a tenth of a training step (docs/decisions/0032).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            ctypes.CDLL(None).mallopt(*parameter)
 
 
 def find_device(name: str) -> torch.device:

@@ -1,3 +1,8 @@
+import platform
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 
@@ -29,3 +34,24 @@ def test_precision_decides_what_products_are_computed_in() -> None:
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"machine.device: '{name}' is not available here .*; use cpu"):
         find_device(name)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is the C library of GNU that is asked")
+def test_memory_of_tensors_that_are_gone_is_kept_for_the_next_ones() -> None:
+    program = """
+        import os, torch
+        from pathlib import Path
+        from physicnet.machine import machine
+        from tests.test_machine import config
+
+        def resident():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        with machine(config()):
+            before = resident()
+            tensors = [torch.ones(2**21) for _ in range(8)]
+            del tensors
+            print(resident() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 0.9 * 8 * 2**23

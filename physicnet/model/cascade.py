@@ -28,10 +28,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from physicnet.model.course import Course
+from physicnet.model.course import Course, mix
 from physicnet.model.smoothing import mean_around
 
 WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of the Gaussian means, cells
@@ -75,7 +76,9 @@ class Memory(nn.Module):
     def forward(self, features: Float[Tensor, "b c f h w"], leads: Int[Tensor, " k"]) -> Float[Tensor, "b k c h w"]:
         """What is added to the last frame at some leads, in standard deviations."""
         weights = self.weights
-        return torch.einsum("bghw,cgj,kj->bkchw", features.flatten(1, 2), weights, self.course(leads, weights))
+        told = torch.einsum("kj,cgj->kcg", self.course(leads, weights), weights)
+        gained = mix(told.flatten(end_dim=1), features.flatten(1, 2))
+        return rearrange(gained, "b (k c) h w -> b k c h w", k=len(leads))
 
 
 def first_leads(num_leads: int, like: Tensor) -> Int[Tensor, " k"]:

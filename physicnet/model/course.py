@@ -68,6 +68,13 @@ def knots_to(frames_out: int) -> tuple[int, ...]:
     return (*(lead for lead in inner if lead < frames_out), frames_out)
 
 
+def mix(weights: Float[Tensor, "k j"], parts: Float[Tensor, "b j ..."]) -> Float[Tensor, "b k ..."]:
+    """Weighted sums of parts, one after the other in memory however the parts lie, by a product that copies nothing."""
+    planes = parts.flatten(start_dim=2)
+    mixed = torch.bmm(weights.expand(len(planes), -1, -1), planes)
+    return mixed.view(*mixed.shape[:2], *parts.shape[2:])
+
+
 def decays(leads: Int[Tensor, " k"], lifetimes: Sequence[float], like: Tensor) -> Float[Tensor, "k j"]:
     """exp(-lead / lifetime), in the precision of `like`."""
     return torch.exp(-torch.stack([leads.double() / lifetime for lifetime in lifetimes], dim=1).to(like))

@@ -22,12 +22,12 @@ what is drawn stays as it is at the last of them. What the drawing is worth: doc
 from typing import NamedTuple
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from physicnet.model.course import Spline, decays
+from physicnet.model.course import Spline, decays, mix
 from physicnet.model.encoder import CellNorm, conv
 from physicnet.model.warp import resize
 
@@ -63,7 +63,7 @@ class SourceExpert(nn.Module):
         """Sources of some leads on the grid of `basis`, their values within ±BOUND."""
         state = self.body(latent)
         sure = resize(self.confidence(state), basis.shape[-2:])
-        confidence = risen(rearrange(sure, "b (c j) h w -> b c j h w", c=self.variables), leads)
+        confidence = risen(rearrange(sure, "b (j c) h w -> b j c h w", c=self.variables), leads)
         if self.drawing is not None:
             value = self.drawing(state, basis, leads).float()
         else:
@@ -72,18 +72,18 @@ class SourceExpert(nn.Module):
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
 
 
-def weighed(spoken: Float[Tensor, "b cjm i j"], basis: Float[Tensor, "b c m h w"]) -> Float[Tensor, "b c r h w"]:
+def weighed(spoken: Float[Tensor, "b rcm i j"], basis: Float[Tensor, "b c m h w"]) -> Float[Tensor, "b r c h w"]:
     """What is gained with each rise: the offset, and the amount of each feature times it."""
-    parts = rearrange(resize(spoken, basis.shape[-2:]), "b (c r m) h w -> b c r m h w", c=basis.shape[1], r=len(RISING))
+    parts = rearrange(resize(spoken, basis.shape[-2:]), "b (r c m) h w -> b r c m h w", c=basis.shape[1], r=len(RISING))
     offset, amounts = parts[:, :, :, 0], parts[:, :, :, 1:]
-    gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=2)]  # one by one: einsum copies all of it
-    return offset + torch.stack(gains, dim=2)
+    gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=1)]  # one by one: einsum copies all of it
+    return offset + torch.stack(gains, dim=1)
 
 
-def risen(parts: Float[Tensor, "b c r h w"], leads: Int[Tensor, " k"]) -> Float[Tensor, "b k c h w"]:
+def risen(parts: Float[Tensor, "b r c h w"], leads: Int[Tensor, " k"]) -> Float[Tensor, "b k c h w"]:
     """The sum of parts that rise, at some leads; in full precision from there on: sources are added to the field."""
     fading = decays(leads, RISING, parts.new_zeros((), dtype=torch.float64))  # 1 less it keeps its digits
-    return einsum(parts, (1 - fading).to(parts), "b c r h w, k r -> b k c h w").float()
+    return mix((1 - fading).to(parts), parts).float()
 
 
 class Drawing(nn.Module):
@@ -105,7 +105,7 @@ class Drawing(nn.Module):
         self.down = nn.ModuleList([nn.Conv2d(fine, middle, 3, 2, 1), nn.Conv2d(middle, coarse, 3, 2, 1)])
         self.up = nn.ModuleList([nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)])
         self.blocks = nn.ModuleList([block(size) for size in (fine, middle, coarse, middle, fine)])
-        self.out = nn.Conv2d(fine, variables * len(course), 1)
+        self.out = nn.Linear(fine, len(course) * variables)  # of each cell
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
@@ -124,8 +124,11 @@ class Drawing(nn.Module):
         middle = middle + self.blocks[3](middle)
         fine = fine + doubled(self.up[1](middle), fine)
         fine = fine + self.blocks[4](fine)
-        drawn = rearrange(self.out(fine), "b (c r) h w -> b c r h w", c=self.variables)
-        return einsum(drawn, self.course(leads, drawn), "b c r h w, k r -> b k c h w")
+        # What `out` is at each lead, instead of what it says at each knot: the same sum.
+        knots = torch.cat((self.out.weight, self.out.bias[:, None]), dim=1)  # rc e+1
+        told = (self.course(leads, knots) @ knots.view(len(self.course), -1)).view(-1, knots.shape[1])  # kc e+1
+        drawn = mix(told[:, :-1], fine) + told[:, -1, None, None]
+        return rearrange(drawn, "b (k c) h w -> b k c h w", c=self.variables)
 
 
 def block(width: int) -> nn.Sequential:

@@ -25,7 +25,7 @@ from physicnet.training.calibrating import calibrate
 from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
-from physicnet.training.losses import augmented, of_one, prediction_error, split_missing
+from physicnet.training.losses import augmented, distance, of_one, prediction_error, split_missing, weighted_mean
 from physicnet.training.memory import fit_memory
 from physicnet.training.start import freeze_all_but_fusion, warm_start
 
@@ -135,12 +135,12 @@ def joint_terms(
 ) -> dict[str, Float[Tensor, ""]]:
     """Each named term of the loss, times its weight; `average` as of `prediction_error`."""
     losses, (view, windows) = config.losses, prediction.codes
-    error = partial(prediction_error, squared=config.squared, average=average)
+    fused, alone = (distance(frames, truth, config.squared) for frames in (prediction.frames, prediction.global_frames))
+    reached = weight * prediction.reach.detach()
     return {
-        "prediction": losses.prediction * error(prediction.frames, truth, weight),
-        "prediction_global": losses.prediction_global * error(prediction.global_frames, truth, weight),
-        "prediction_local": losses.prediction_local
-        * error(prediction.frames, truth, weight * prediction.reach.detach()),
+        "prediction": losses.prediction * weighted_mean(fused, weight, average),
+        "prediction_global": losses.prediction_global * weighted_mean(alone, weight, average),
+        "prediction_local": losses.prediction_local * weighted_mean(fused, reached, average),
         "commitment": losses.commitment * (view.commitment + windows.commitment),
         "smoothness": losses.smoothness * roughness(prediction.flow),
     }

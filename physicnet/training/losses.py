@@ -37,9 +37,22 @@ def prediction_error(
     `average` takes the mean over the processes that share the batch (see `of_one`): cells count alike in all of
     them, and the mean of their errors is the error of the whole batch.
     """
+    return weighted_mean(distance(forecast, truth, squared), weight, average)
+
+
+def distance(
+    forecast: Float[Tensor, "b k c h w"], truth: Float[Tensor, "b k c h w"], squared: float
+) -> Float[Tensor, "b k c h w"]:
+    """|f - y| + γ (f - y)²."""
     difference = forecast - truth
-    distance = difference.abs() + squared * difference**2
-    return (distance * weight).sum() / average(weight.sum()).clamp(min=1e-6)
+    return difference.abs() + squared * difference**2
+
+
+def weighted_mean(
+    errors: Float[Tensor, "b k c h w"], weight: Float[Tensor, "b k c h w"], average: Callable[[Tensor], Tensor]
+) -> Float[Tensor, ""]:
+    """The mean of errors over weighted cells, as of `prediction_error`."""
+    return (errors * weight).sum() / average(weight.sum()).clamp(min=1e-6)
 
 
 def of_one(value: Tensor) -> Tensor:

@@ -66,7 +66,12 @@ class Stepper:
         # A graph reads the rate where it lies.
         rate = torch.tensor(config.learning_rate, device=machine.device) if machine.captures else config.learning_rate
         self.optimizer = torch.optim.AdamW(
-            learned, lr=rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), capturable=machine.captures
+            learned,
+            lr=rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.98),
+            capturable=machine.captures,
+            fused=True,
         )
         self._names: list[str] = []
         self._work: Work = Replayed(self._whole, machine.device) if machine.captures else self._whole

@@ -95,11 +95,11 @@ def test_amounts_weigh_the_basis_as_a_loop_does():
             value, confidence = torch.zeros(2, *COARSE), torch.zeros(2, *COARSE)
             for j, lifetime in enumerate(RISING):
                 rise = 1 - math.exp(-(lead + 1) / lifetime)
-                first = (c * len(RISING) + j) * (1 + BASIS)
-                confidence += rise * sure[:, c * len(RISING) + j]
-                value += rise * spoken[:, first]
+                at = j * VARIABLES + c
+                confidence += rise * sure[:, at]
+                value += rise * spoken[:, at * (1 + BASIS)]
                 for m in range(BASIS):
-                    value += rise * spoken[:, first + 1 + m] * basis[:, c, m]
+                    value += rise * spoken[:, at * (1 + BASIS) + 1 + m] * basis[:, c, m]
             torch.testing.assert_close(source.value[:, lead, c], 4 * torch.tanh(value / 4))
             torch.testing.assert_close(source.confidence[:, lead, c], confidence)
 
