@@ -1,6 +1,7 @@
 """What does a training step cost? The model beside its peers of about equal size; its profile; how far from the floor.
 
     python benchmarks/step.py
+    python benchmarks/step.py --set smoke -S crops.view=64     # with the parameters of a set of sets/, and overrides
 
 Each model trains on the same random batch (params.yaml: train.batch_size clips, views of crops.view cells) in a process
 of its own: median seconds of a step, samples per second, and the peak of resident memory above what was there before
@@ -25,6 +26,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import parameter_sets
 import torch
 import typer
 from peers.convlstm import ConvLSTM
@@ -45,7 +47,7 @@ from physicnet.machine import Machine, machine
 from physicnet.model.build import build
 from physicnet.model.codebook import Seen
 from physicnet.model.physicnet import PhysicNet, Prediction
-from physicnet.training.joint import joint_terms
+from physicnet.training.joint import asked_leads, joint_terms
 from physicnet.training.losses import of_one, prediction_error
 from physicnet.training.step import WARMING, Stepper
 
@@ -77,6 +79,7 @@ class Trainee:
             sizes: dict[str, Any] = {"variables": shape[2], "frames_out": clip.frames_out}
             net = PEERS[name](**sizes, **({} if name == "convlstm" else {"frames_in": clip.frames_in}))
         self.model = net.to(on.device, memory_format=torch.channels_last).train()
+        self._leads = asked_leads(0, params.train, clip).to(on.device) if params.train.one_lead_in > 1 else None
         self._seen: list[Seen] = []
         self._stepper = Stepper(self, params.train, on)
 
@@ -95,9 +98,13 @@ class Trainee:
         if not isinstance(self.model, PhysicNet):
             error = partial(prediction_error, squared=self.params.train.squared, average=of_one)
             return {"prediction": error(self.model(past, torch.ones_like(past)), truth, torch.ones_like(truth))}
-        prediction: Prediction = self.model(past, torch.ones_like(past), batch.windows, truth.shape[1])
+        leads = truth.shape[1]
+        prediction: Prediction = self.model(past, torch.ones_like(past), batch.windows, leads, only=self._leads)
+        if self._leads is not None:
+            truth = truth.index_select(1, self._leads - 1)
         self._seen = [codes.seen for codes in prediction.codes]
-        return joint_terms(prediction, truth, prediction.inside, self.params.train, of_one)
+        weight = torch.ones_like(truth) * prediction.inside  # as where nothing is missing
+        return joint_terms(prediction, truth, weight, self.params.train, of_one)
 
     def settle(self) -> None:
         """Codes follow."""
@@ -126,16 +133,15 @@ class Traffic(TorchDispatchMode):
 
 
 @contextmanager
-def trainee(name: str) -> Iterator[Trainee]:
-    """A model on the machine of params.yaml, before its first step."""
-    params = load_params(Path("params.yaml"))
+def trainee(name: str, params: Params) -> Iterator[Trainee]:
+    """A model before its first step, on the machine of the parameters."""
     with machine(params.machine) as on:
         yield Trainee(name, params, on)
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, params: Params) -> dict[str, Any]:
     """Time some steps in this process, which has done nothing else."""
-    with trainee(name) as model:
+    with trainee(name, params) as model:
         before = _peak(model.on)
         for _ in range(WARMING):
             model.step()
@@ -161,9 +167,9 @@ def _peak(on: Machine) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def floor() -> dict[str, float]:
+def floor(params: Params) -> dict[str, float]:
     """Arithmetic and bytes of the model's step, and this machine's rates for both."""
-    with trainee("physicnet") as model:  # its first three steps are taken operation by operation on a GPU, too
+    with trainee("physicnet", params) as model:  # its first three steps are taken operation by operation on a GPU, too
         model.step()
         with FlopCounterMode(display=False) as arithmetic:
             model.step()
@@ -191,9 +197,9 @@ def _quickest(work: Callable[[], Any], on: Machine) -> float:
     return min(seconds)
 
 
-def kernels(rows: int) -> pd.Series:
+def kernels(params: Params, rows: int) -> pd.Series:
     """The operations that take most of a step, as shares of their time."""
-    with trainee("physicnet") as model:
+    with trainee("physicnet", params) as model:
         model.step()
         gpu = model.on.device.type == "cuda"
         with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as found:
@@ -217,16 +223,24 @@ def tell(least: dict[str, float], step: float) -> None:
     )
 
 
-def main(only: Annotated[str | None, typer.Option(help="one model, in this process")] = None) -> None:
-    """Measure, print and write."""
+def main(
+    only: Annotated[str | None, typer.Option(help="one model, in this process")] = None,
+    named: Annotated[str | None, typer.Option("--set", help="a set of sets/, in place of params.yaml as it is")] = None,
+    settings: Annotated[list[str] | None, typer.Option("-S", help="NAME=VALUE, an override after the set's")] = None,
+) -> None:
+    """Measure, print, and write what is measured with params.yaml as it is."""
+    if settings and named is None:
+        raise typer.BadParameter("-S goes with --set")
+    params = load_params(Path("params.yaml")) if named is None else parameter_sets.read(named, settings or [])
     if only:
-        print(json.dumps(measure(only)))
+        print(json.dumps(measure(only, params)))
         return
+    same = [] if named is None else ["--set", named, *(part for each in settings or [] for part in ("-S", each))]
     found = []
     for _ in range(ROUNDS):
         for name in ("physicnet", *PEERS):
             done = subprocess.run(
-                [sys.executable, __file__, "--only", name], capture_output=True, text=True, check=True
+                [sys.executable, __file__, "--only", name, *same], capture_output=True, text=True, check=True
             )
             found.append(json.loads(done.stdout.splitlines()[-1]))
     table = pd.DataFrame(found).explode("seconds").astype({"seconds": float})
@@ -238,12 +252,14 @@ def main(only: Annotated[str | None, typer.Option(help="one model, in this proce
         cells = (f"{row.seconds:.2f}", f"{row.samples_per_second:.1f}", f"{row.memory / 2**20:.0f}")
         shown.add_row(str(name), f"{row.parameters:.0f}", *cells)
     Console().print(shown)
-    tell(floor(), float(result.loc["physicnet", "seconds"]))
-    for name, share in kernels(10).items():
+    tell(floor(params), float(result.loc["physicnet", "seconds"]))
+    for name, share in kernels(params, 10).items():
         print(f"{share:6.1%}  {name}")
-    with written_whole(TARGET) as partial_file:
-        result.drop(columns="clips").to_csv(partial_file, float_format="%.4g", lineterminator="\n")
-    print(f"{torch.get_num_threads()} threads of torch by default; machine of params.yaml; {TARGET}")
+    if named is None:
+        with written_whole(TARGET) as partial_file:
+            result.drop(columns="clips").to_csv(partial_file, float_format="%.4g", lineterminator="\n")
+        print(TARGET)
+    print(f"{params.machine.num_threads} threads on {params.machine.device}")
 
 
 if __name__ == "__main__":

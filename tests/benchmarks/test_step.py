@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import parameter_sets
 import pytest
 import step
 import torch
@@ -42,3 +43,13 @@ def test_every_model_has_about_as_many_parameters_and_learns_in_a_step(name: str
     before = [parameter.clone() for parameter in trainee.model.parameters()]
     trainee.step()
     assert any(not torch.equal(was, now) for was, now in zip(before, trainee.model.parameters(), strict=True))
+
+
+def test_a_step_of_a_set_asks_for_the_leads_that_its_training_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    params = parameter_sets.read("gray-scott", ["crops.view=32", "crops.window=16", "train.batch_size=1"])
+    trainee = step.Trainee("physicnet", params, HERE)
+    asked: list[int] = []
+    trainee.model.register_forward_hook(lambda _module, _args, prediction: asked.append(prediction.frames.shape[1]))
+    trainee.step()
+    assert (params.clip.frames_out, params.train.one_lead_in, asked) == (30, 3, [10])
