@@ -17,7 +17,7 @@ from torch import Tensor
 from physicnet.config import ConfigError, MachineConfig
 
 # Of mallopt(3): bytes at the top of the heap above which they go back to the system, and the size from which a block is
-# the system's own.
+# the system's own, which is as great as it can be.
 TRIM_THRESHOLD, MMAP_THRESHOLD = (-1, 2**31 - 1), (-3, 2**25)
 
 
@@ -81,6 +81,8 @@ class _Sum(torch.autograd.Function):
 def machine(config: MachineConfig) -> Iterator[Machine]:
     """Set up the device, deterministic algorithms, the threads and, under `torchrun`, the group of processes.
 
+    All of it is put back in the end, but for how the process keeps memory.
+
     Raises:
         ConfigError: if the device is not there.
     """
@@ -112,7 +114,7 @@ def machine(config: MachineConfig) -> Iterator[Machine]:
 def _keep_freed_memory() -> None:
     """Have this process keep the memory of tensors that are gone for the next ones, where the C library is GNU's.
 
-    It gives them back by default, and gets them page by page: a tenth of a training step (docs/decisions/0032).
+    By default it gives the top of its heap back, and gets it again page by page (what that costs: docs/decisions/0032).
     """
     if platform.libc_ver()[0] == "glibc":
         for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD):

@@ -2,6 +2,7 @@ import platform
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,5 +54,6 @@ def test_memory_of_tensors_that_are_gone_is_kept_for_the_next_ones() -> None:
             del tensors
             print(resident() - before)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    command, root = [sys.executable, "-c", textwrap.dedent(program)], Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert int(done.stdout) > 0.9 * 8 * 2**23

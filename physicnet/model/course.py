@@ -69,7 +69,7 @@ def knots_to(frames_out: int) -> tuple[int, ...]:
 
 
 def mix(weights: Float[Tensor, "k j"], parts: Float[Tensor, "b j ..."]) -> Float[Tensor, "b k ..."]:
-    """Weighted sums of parts, one after the other in memory however the parts lie, by a product that copies nothing."""
+    """Weighted sums of parts, by one product: they lie one after the other in memory, wherever the parts lie."""
     planes = parts.flatten(start_dim=2)
     mixed = torch.bmm(weights.expand(len(planes), -1, -1), planes)
     return mixed.view(*mixed.shape[:2], *parts.shape[2:])

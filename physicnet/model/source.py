@@ -62,8 +62,8 @@ class SourceExpert(nn.Module):
     ) -> Source:
         """Sources of some leads on the grid of `basis`, their values within ±BOUND."""
         state = self.body(latent)
-        sure = resize(self.confidence(state), basis.shape[-2:])
-        confidence = risen(rearrange(sure, "b (j c) h w -> b j c h w", c=self.variables), leads)
+        sure = rearrange(self.confidence(state), "b (c j) y x -> b j c y x", c=self.variables)
+        confidence = risen(resize(sure, basis.shape[-2:]), leads)
         if self.drawing is not None:
             value = self.drawing(state, basis, leads).float()
         else:
@@ -72,9 +72,10 @@ class SourceExpert(nn.Module):
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
 
 
-def weighed(spoken: Float[Tensor, "b rcm i j"], basis: Float[Tensor, "b c m h w"]) -> Float[Tensor, "b r c h w"]:
+def weighed(spoken: Float[Tensor, "b crm i j"], basis: Float[Tensor, "b c m h w"]) -> Float[Tensor, "b r c h w"]:
     """What is gained with each rise: the offset, and the amount of each feature times it."""
-    parts = rearrange(resize(spoken, basis.shape[-2:]), "b (r c m) h w -> b r c m h w", c=basis.shape[1], r=len(RISING))
+    parts = rearrange(spoken, "b (c r m) i j -> b r c m i j", c=basis.shape[1], r=len(RISING))
+    parts = resize(parts, basis.shape[-2:])
     offset, amounts = parts[:, :, :, 0], parts[:, :, :, 1:]
     gains = [(part * basis).sum(dim=2) for part in amounts.unbind(dim=1)]  # one by one: einsum copies all of it
     return offset + torch.stack(gains, dim=1)

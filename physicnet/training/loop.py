@@ -198,7 +198,7 @@ def _restore(
         number, _, moment = name.partition("/")
         moments.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    for parameter, of_one in optimizer.state.items():  # laid out as the weights are: all at once, or one by one
+    for parameter, of_one in optimizer.state.items():  # laid out as the weights are: both are walked as they lie
         like = {name: torch.empty_like(parameter) for name, value in of_one.items() if value.shape == parameter.shape}
         of_one.update({name: place.copy_(of_one[name]) for name, place in like.items()})
     history = [dict(row) for row in state.metadata["history"]]

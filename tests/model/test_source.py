@@ -95,11 +95,11 @@ def test_amounts_weigh_the_basis_as_a_loop_does():
             value, confidence = torch.zeros(2, *COARSE), torch.zeros(2, *COARSE)
             for j, lifetime in enumerate(RISING):
                 rise = 1 - math.exp(-(lead + 1) / lifetime)
-                at = j * VARIABLES + c
-                confidence += rise * sure[:, at]
-                value += rise * spoken[:, at * (1 + BASIS)]
+                first = (c * len(RISING) + j) * (1 + BASIS)
+                confidence += rise * sure[:, c * len(RISING) + j]
+                value += rise * spoken[:, first]
                 for m in range(BASIS):
-                    value += rise * spoken[:, at * (1 + BASIS) + 1 + m] * basis[:, c, m]
+                    value += rise * spoken[:, first + 1 + m] * basis[:, c, m]
             torch.testing.assert_close(source.value[:, lead, c], 4 * torch.tanh(value / 4))
             torch.testing.assert_close(source.confidence[:, lead, c], confidence)
 
@@ -164,3 +164,27 @@ def test_the_untrained_expert_can_start_to_learn(drawing):
     expert(*make_inputs(), leads_to(2)).value.sum().backward()
     gains = expert.drawing.out if drawing else expert.amounts
     assert gains.weight.grad.abs().max() > 0
+
+
+def test_between_knots_what_is_drawn_is_the_spline_through_what_is_drawn_at_them():
+    drawing = make_speaking().drawing
+    state, basis = noise(2, HIDDEN, *COARSE), noise(2, VARIABLES, BASIS, *FINE, seed=1)
+    knots = torch.tensor(drawing.course.knots)
+    at_knots, leads = drawing(state, basis, knots), leads_to(TRAINED + 2)
+    expected = torch.zeros(2, len(leads), VARIABLES, *FINE)
+    for k, weights in enumerate(drawing.course(leads, basis)):
+        for r, weight in enumerate(weights):
+            expected[:, k] += weight * at_knots[:, r]
+    assert not set(leads.tolist()) <= set(knots.tolist())
+    torch.testing.assert_close(drawing(state, basis, leads), expected)
+
+
+def test_the_drawing_says_something_of_each_variable_at_each_knot():
+    drawing = make_expert().drawing
+    said = noise(len(drawing.course.knots), VARIABLES)
+    drawing.out.bias.data = said.flatten()
+    drawn = drawing(
+        *(noise(1, *size) for size in ((HIDDEN, *COARSE), (VARIABLES, BASIS, *FINE))),
+        torch.tensor(drawing.course.knots),
+    )
+    torch.testing.assert_close(drawn, said[None, :, :, None, None].expand_as(drawn))
