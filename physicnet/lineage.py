@@ -89,7 +89,7 @@ def declared_stages(root: Path) -> list[str]:
 
 
 def recorded_entries(root: Path) -> dict[str, StageEntry]:
-    """Every stage of `dvc.lock`."""
+    """Every stage of `dvc.lock`, but for one whose entry breaks off: DVC was killed while it wrote."""
     return {
         name: StageEntry(
             name,
@@ -99,7 +99,14 @@ def recorded_entries(root: Path) -> dict[str, StageEntry]:
             {out["path"]: out["md5"] for out in entry.get("outs", [])},
         )
         for name, entry in _read_yaml(root / "dvc.lock").get("stages", {}).items()
+        if _has_hashes(entry)
     }
+
+
+def _has_hashes(entry: Any) -> bool:
+    """Whether a stage's entry got as far as its outputs, every file with its hash."""
+    parts = [entry.get("deps", []), entry.get("outs")] if isinstance(entry, dict) else [None]
+    return all(isinstance(files, list) and all((file or {}).get("md5") for file in files) for files in parts)
 
 
 def is_as_recorded(root: Path, entry: StageEntry) -> bool:

@@ -65,6 +65,18 @@ def test_an_entry_knows_the_hashes_of_its_outputs(project: Path) -> None:
     assert entries["make"].outs["made"] == entries["sum"].deps["made"]
 
 
+def test_an_entry_that_breaks_off_counts_as_none(project: Path, tmp_path: Path) -> None:
+    lock = (project / "dvc.lock").read_text()
+    whole, last = recorded_entries(project), lock.index("  sum:\n")
+    for end in (index for index in range(last, len(lock)) if lock[index] in ":\n"):
+        (tmp_path / "dvc.lock").write_text(lock[: end + 1])
+        entries = recorded_entries(tmp_path)
+        assert entries["make"] == whole["make"]
+        has_hash = lock[last:end].count("md5: ") == lock[last:].count("md5: ")
+        assert set(entries) - {"make"} == ({"sum"} if has_hash else set())
+    assert recorded_entries(tmp_path) == whole
+
+
 def test_changed_code_and_parameters_are_seen(project: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", f"{project}/.", str(tmp_path)], check=True)
     entries = recorded_entries(tmp_path)
