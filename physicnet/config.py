@@ -406,8 +406,8 @@ class ModelConfig(Section):
 
     Without `quantize` the experts read latents as they are, and the codebook follows them unheard. `flow` is who says
     what moves: the `experts`, beginning at the first flow; the `first` flow alone, which has no learned parameter; or
-    `none`, and nothing does. `drawing` is the number of channels with which the global level draws sources beside
-    those of bands; 0, and it draws none.
+    `none`, and nothing does. `drawing` is the number of channels with which the global level draws sources in the
+    place of those of bands; 0, and it draws none.
     """
 
     seed: Index
@@ -424,12 +424,17 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    """What both trainings decide: how long, how much at once, how fast."""
+    """What both trainings decide: how long, how much at once, how fast.
+
+    `optimizer` is AdamW for all weights, or Muon for those that are matrices and AdamW for the rest (see
+    `training/muon.py`).
+    """
 
     seed: Index
     epochs: Count
     steps_per_epoch: Count
     batch_size: Count
+    optimizer: Literal["adamw", "muon"]
     learning_rate: Positive
     weight_decay: NonNegative
     clip_norm: Positive

@@ -11,7 +11,7 @@ and writes: what one process learns from a batch, several learn that share it, b
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -85,7 +85,7 @@ def fit(
     """
     stepper = Stepper(task, config, machine)
     averaged = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))  # type: ignore[no-untyped-call]
-    done = _restore(resume / STATE, key, task.model, averaged, stepper.optimizer)
+    done = _restore(resume / STATE, key, task.model, averaged, stepper.optimizers)
     total, restored = config.epochs * config.steps_per_epoch, len(done.history) * config.steps_per_epoch
     with steps_shown(restored, total, is_shown=machine.leads) as advance:
         for epoch in range(len(done.history), config.epochs):
@@ -94,7 +94,7 @@ def fit(
             if machine.leads:
                 row = {"epoch": epoch + 1.0} | row | task.validate(averaged.module)
                 done = _judge(done, row, averaged.module)
-                _keep(resume / STATE, key, task.model, averaged, stepper.optimizer, done)
+                _keep(resume / STATE, key, task.model, averaged, stepper.optimizers, done)
                 seconds = time.monotonic() - started
                 clips = config.steps_per_epoch * config.batch_size
                 report(epoch + 1, row | {"samples_per_second": clips / seconds})
@@ -171,20 +171,21 @@ def _keep(
     key: str,
     model: nn.Module,
     averaged: AveragedModel,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     done: Fitted,
 ) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in averaged.state_dict().items()}
     tensors |= {f"best/{name}": tensor for name, tensor in done.weights.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
+    for place, optimizer in enumerate(optimizers):
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{place}/{number}/{name}": value for name, value in state.items()}
     rows = [list(row.items()) for row in done.history]  # a checkpoint keeps no order of keys
     save_checkpoint(path, tensors, {"key": key, "best_epoch": done.best_epoch, "history": rows})
 
 
 def _restore(
-    path: Path, key: str, model: nn.Module, averaged: AveragedModel, optimizer: torch.optim.Optimizer
+    path: Path, key: str, model: nn.Module, averaged: AveragedModel, optimizers: Sequence[torch.optim.Optimizer]
 ) -> Fitted:
     if not path.is_file():
         return Fitted(_copy(model), 0, [])
@@ -193,16 +194,21 @@ def _restore(
         return Fitted(_copy(model), 0, [])
     model.load_state_dict(_under("model/", state.tensors))
     averaged.load_state_dict(_under("average/", state.tensors))
+    for place, optimizer in enumerate(optimizers):
+        _restore_optimizer(optimizer, _under(f"optimizer/{place}/", state.tensors))
+    history = [dict(row) for row in state.metadata["history"]]
+    return Fitted(_under("best/", state.tensors), state.metadata["best_epoch"], history)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under("optimizer/", state.tensors).items():
+    for name, value in tensors.items():
         number, _, moment = name.partition("/")
         moments.setdefault(int(number), {})[moment] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     for parameter, of_one in optimizer.state.items():  # laid out as the weights are: both are walked as they lie
         like = {name: torch.empty_like(parameter) for name, value in of_one.items() if value.shape == parameter.shape}
         of_one.update({name: place.copy_(of_one[name]) for name, place in like.items()})
-    history = [dict(row) for row in state.metadata["history"]]
-    return Fitted(_under("best/", state.tensors), state.metadata["best_epoch"], history)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

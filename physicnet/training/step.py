@@ -18,6 +18,7 @@ from physicnet.config import TrainingConfig
 from physicnet.data.dataset import Batch
 from physicnet.machine import Machine
 from physicnet.model.smoothing import nothing_kept
+from physicnet.training.muon import Muon, suits
 
 Row = dict[str, float]  # numbers of an epoch or a step, by name
 Work = Callable[[Batch], Float[Tensor, " n"]]
@@ -55,41 +56,33 @@ class Stepped(Protocol):
 class Stepper:
     """Takes the steps of a training, one after the other.
 
-    The optimizer is AdamW on what of the model needs a gradient when the stepper is made.
+    The optimizers move what of the model needs a gradient when the stepper is made.
     """
 
     def __init__(self, task: Stepped, config: TrainingConfig, machine: Machine) -> None:
         self._task = task
         self._clip_norm = config.clip_norm
         self._machine = machine
-        learned = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-        # A graph reads the rate where it lies.
-        rate = torch.tensor(config.learning_rate, device=machine.device) if machine.captures else config.learning_rate
-        self.optimizer = torch.optim.AdamW(
-            learned,
-            lr=rate,
-            weight_decay=config.weight_decay,
-            betas=(0.9, 0.98),
-            capturable=machine.captures,
-            fused=True,
-        )
+        self.optimizers = optimizers(task.model, config, machine)
         self._names: list[str] = []
         self._work: Work = Replayed(self._whole, machine.device) if machine.captures else self._whole
 
     def take(self, batch: Batch, step: int, rate: float) -> Row:
         """Take a step at a learning rate; return its loss terms by name, `loss`, their sum, and `gradient_norm`."""
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
         batch = self._task.prepared(Batch(*(part.to(self._machine.device) for part in batch)), step)
         values = self._work(batch)
         self._task.settle()
         return dict(zip([*self._names, "loss", "gradient_norm"], values.tolist(), strict=True))
 
     def _whole(self, batch: Batch) -> Float[Tensor, " n"]:
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         with self._machine.autocast():
             terms = self._task.terms(batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -97,11 +90,31 @@ class Stepper:
         gradients = [parameter.grad for parameter in self._task.model.parameters() if parameter.grad is not None]
         self._machine.average(gradients)
         norm = nn.utils.clip_grad_norm_(self._task.model.parameters(), self._clip_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         values = torch.stack([*terms.values(), loss]).detach()
         self._machine.average([values])
         self._names = list(terms)
         return torch.cat((values, norm.detach()[None]))
+
+
+def optimizers(model: nn.Module, config: TrainingConfig, machine: Machine) -> list[torch.optim.Optimizer]:
+    """What moves the weights that need a gradient, as `config.optimizer` says."""
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    turned = [weight for weight in learned if config.optimizer == "muon" and suits(weight)]
+    others = [weight for weight in learned if config.optimizer != "muon" or not suits(weight)]
+    # A graph reads the rate where it lies.
+    rate = torch.tensor(config.learning_rate, device=machine.device) if machine.captures else config.learning_rate
+    decay = config.weight_decay
+    chosen: list[torch.optim.Optimizer] = []
+    if others:
+        betas, captured = (0.9, 0.98), machine.captures
+        chosen.append(
+            torch.optim.AdamW(others, lr=rate, weight_decay=decay, betas=betas, capturable=captured, fused=True)
+        )
+    if turned:
+        chosen.append(Muon(turned, lr=rate, weight_decay=decay))
+    return chosen
 
 
 class Replayed:

@@ -17,6 +17,7 @@ from physicnet.training.step import Replayed, Row, Stepper
 
 STEPS = 12
 THINNED = TRAIN.model_copy(update={"one_lead_in": 2})
+TURNED = TRAIN.model_copy(update={"optimizer": "muon"})
 
 
 def pretraining_task(data: Data, on: Machine) -> Task:
@@ -70,7 +71,12 @@ GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(
 @pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize(
     ("begin", "config"),
-    [(pretraining_task, CODEBOOK), (joint_task, TRAIN), (partial(joint_task, config=THINNED), THINNED)],
+    [
+        (pretraining_task, CODEBOOK),
+        (joint_task, TRAIN),
+        (partial(joint_task, config=THINNED), THINNED),
+        (partial(joint_task, config=TURNED), TURNED),
+    ],
 )
 def test_a_step_of_one_stepper_is_the_step_of_another(
     data: Data, begin: Callable[[Data, Machine], Task], config: TrainingConfig, device: str
@@ -82,7 +88,8 @@ def test_a_step_of_one_stepper_is_the_step_of_another(
         for index, batch in enumerate(epoch_batches(data.inputs.clips, config.batch_size, STEPS, config.seed, 0)):
             beside = Stepper(other, config, on)  # sums on a GPU have no order of their own: every step starts alike
             other.model.load_state_dict(task.model.state_dict())
-            beside.optimizer.load_state_dict(deepcopy(stepper.optimizer.state_dict()))
+            for optimizer, like in zip(beside.optimizers, stepper.optimizers, strict=True):
+                optimizer.load_state_dict(deepcopy(like.state_dict()))
             taken, expected = (each.take(batch, index, config.learning_rate) for each in (stepper, beside))
             assert taken == pytest.approx(expected, rel=1e-3, abs=1e-6)
             learned, wanted = (dict(each.model.named_parameters()) for each in (task, other))
