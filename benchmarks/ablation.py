@@ -61,7 +61,7 @@ class Says(nn.Module):
         super().__init__()
         self.confidence = confidence
 
-    def forward(self, latent: Tensor, basis: Tensor, leads: Tensor) -> Source:
+    def forward(self, latent: Tensor, basis: Tensor, _seen: Tensor, leads: Tensor) -> Source:
         """No source, at this confidence."""
         values = basis.new_zeros(len(latent), len(leads), 1, *basis.shape[-2:])
         return Source(values, values + self.confidence)
@@ -74,9 +74,9 @@ class SameConfidence(nn.Module):
         super().__init__()
         self.expert = expert
 
-    def forward(self, latent: Tensor, basis: Tensor, leads: Tensor) -> Source:
+    def forward(self, latent: Tensor, basis: Tensor, seen: Tensor, leads: Tensor) -> Source:
         """The expert's source at confidence 0."""
-        source: Source = self.expert(latent, basis, leads)
+        source: Source = self.expert(latent, basis, seen, leads)
         return Source(source.value, torch.zeros_like(source.confidence))
 
 

@@ -21,8 +21,7 @@ from physicnet.fields import Field
 from physicnet.model.forecaster import Forecaster
 from physicnet.model.rollout import ModelForecaster
 from physicnet.training.inputs import Inputs
-from physicnet.training.joint import MEMORY_CLIPS
-from physicnet.training.memory import fit_memory
+from physicnet.training.memory import first_memory
 
 DATA = Path("data")
 TARGET = Path("docs/results/memory.csv")
@@ -32,8 +31,7 @@ def untrained(params: Params, inputs: Inputs, name: str, *, fitted: bool) -> Mod
     """Return the model as training finds it, before or after its memory was fitted."""
     net = inputs.build(params.model, params.clip)
     if fitted:
-        clips = inputs.clips.spread(MEMORY_CLIPS)
-        net.memory.begin_with(fit_memory(clips, params.clip.frames_in, net.memory.course))
+        net.memory.begin_with(first_memory(net, inputs.clips, params.clip.frames_in))
     model = ModelForecaster(
         net, inputs.normalizer, params.clip, torch.device("cpu"), tile_cells=params.machine.tile_cells
     )

@@ -32,6 +32,7 @@ from physicnet.model.forecaster import Forecaster
 from physicnet.model.rollout import ModelForecaster
 from physicnet.training import joint, pretraining
 from physicnet.training.loop import Fitted, Task, fit
+from physicnet.training.memory import CLIPS, fit_memory
 from physicnet.training.step import WARMING, Stepper
 
 EPOCHS = 8  # validations of a training, at most
@@ -115,7 +116,7 @@ def key(name: str, seed: int, prepared: Prepared, budget: Budget) -> str:
         sections += ["model", "codebook"]
         budget = replace(budget, learning_rate=0.0) if name == "physicnet" else Budget(0.0, 0, 0.0)  # its own
     else:
-        code = [package / "training" / f"{file}.py" for file in ("loop", "losses", "step")]
+        code = [package / "training" / f"{file}.py" for file in ("loop", "losses", "muon", "step")]
         code += [here / "peers" / f"{file}.py" for file in ("frames", "task", name)]
     content = {
         "budget": vars(budget),
@@ -154,14 +155,16 @@ def _train_physicnet(prepared: Prepared, params: Params, budget: Budget, folder:
 
 
 def _fit_memory(prepared: Prepared, params: Params, folder: Path, on: Machine) -> None:
-    """What PhysicNet starts from: first flow and fitted memory, all else untrained and silent."""
+    """First flow and fitted memory, all else silent; PhysicNet starts from it, or where it draws, from it faded."""
     inputs, clip, model = prepared.inputs, params.clip, params.model
     start = time.perf_counter()
     task = joint.begin(inputs, params.train, clip, model, pretrained_part(inputs.build(model, clip)), on)
+    net = task.model
+    net.memory.begin_with(fit_memory(inputs.clips.spread(CLIPS), clip.frames_in, net.memory.course, moves=net.moves))
     taken = {"steps": 0, "seconds": time.perf_counter() - start}
-    taken["validation_loss"] = task.validate(task.model)["validation_loss"]
+    taken["validation_loss"] = task.validate(net)["validation_loss"]
     metadata = inputs.metadata(model, clip) | taken
-    save_checkpoint(folder / "model.safetensors", task.model.state_dict() | inputs.maps(), metadata)
+    save_checkpoint(folder / "model.safetensors", net.state_dict() | inputs.maps(), metadata)
 
 
 def _train_peer(

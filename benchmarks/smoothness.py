@@ -42,9 +42,9 @@ from physicnet.model.flow import roughness
 from physicnet.model.rollout import ModelForecaster
 from physicnet.model.warp import trajectories
 from physicnet.training.inputs import Inputs, key_of
-from physicnet.training.joint import MEMORY_CLIPS, Joint
+from physicnet.training.joint import Joint
 from physicnet.training.loop import finish, fit
-from physicnet.training.memory import fit_memory
+from physicnet.training.memory import first_memory
 
 WEIGHTS = (0.0, 0.005, 0.05, 0.5, 5.0)
 SEEDS = 2
@@ -143,8 +143,7 @@ def sweep(params: Params, budget: argparse.Namespace) -> pd.DataFrame:
     }
     if not all(kept(config, params)[0].is_file() for config in configs.values()):
         net = inputs.build(params.model, params.clip)
-        clips = inputs.clips.spread(MEMORY_CLIPS)
-        memory = fit_memory(clips, params.clip.frames_in, net.memory.course, moves=net.moves)
+        memory = first_memory(net, inputs.clips, params.clip.frames_in)
         for config in configs.values():
             learn(config, params, inputs, memory)
     splits = json.loads(STATISTICS.read_text(encoding="utf-8"))["splits"]

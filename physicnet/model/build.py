@@ -26,7 +26,7 @@ def build(config: ModelConfig, clip: ClipConfig, *, variables: int, window: int)
         torch.manual_seed(config.seed)
         if config.drawing:
             course = Spline(clip.frames_out)
-            drawing = Drawing(config.hidden, config.drawing, course, basis=NUM_BASIS, variables=variables)
+            drawing = Drawing(config.hidden, config.drawing, course, seen=_seen(**sizes), variables=variables)
         return PhysicNet(
             _level(config, GLOBAL_STRIDES, GLOBAL_FLOW_SCALE, drawing=drawing, **sizes),
             _level(config, LOCAL_STRIDES, LOCAL_FLOW_SCALE, drawing=None, **sizes),
@@ -55,12 +55,17 @@ def _level(
 ) -> Level:
     widths = (config.channels, config.channels * 3 // 2, config.channels * 2)
     return Level(
-        Encoder(2 * frames_in * variables, widths, strides, config.code_dim),
+        Encoder(_seen(variables, frames_in), widths, strides, config.code_dim),
         _flow(config, flow_scale),
         SourceExpert(
             widths[-1] + config.code_dim, config.hidden, basis=NUM_BASIS, variables=variables, drawing=drawing
         ),
     )
+
+
+def _seen(variables: int, frames_in: int) -> int:
+    """Channels of a view: frames and masks."""
+    return 2 * frames_in * variables
 
 
 def _flow(config: ModelConfig, scale: int) -> FlowExpert | Unrefined:

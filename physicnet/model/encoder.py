@@ -40,8 +40,9 @@ def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class Encoded(NamedTuple):
-    """What an encoder found, and the latent that the codebook quantizes."""
+    """What an encoder saw and found, and the latent that the codebook quantizes."""
 
+    seen: Float[Tensor, "b v h w"]
     features: Float[Tensor, "b e i j"]
     latent: Float[Tensor, "b d i j"]
 
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
         )
         self.latent = nn.Conv2d(widths[-1], code_dim, 1)
 
-    def forward(self, present: Float[Tensor, "b i h w"]) -> Encoded:
+    def forward(self, present: Float[Tensor, "b v h w"]) -> Encoded:
         """Features and latent on the coarsest grid."""
         features = self.stages(present)
-        return Encoded(features, self.latent(features))
+        return Encoded(present, features, self.latent(features))

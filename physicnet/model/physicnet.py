@@ -74,8 +74,8 @@ class Level(nn.Module):
     def forecast(
         self, encoded: Encoded, code: Quantized, basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
     ) -> Source:
-        """Sources of some leads: the code beside what it was made from says how much of `basis` is gained."""
-        return self.source(torch.cat((encoded.features, code.code), dim=1), basis, leads)
+        """Sources of some leads, from what was encoded and its code; see `source.py`."""
+        return self.source(torch.cat((encoded.features, code.code), dim=1), basis, encoded.seen, leads)
 
 
 class Range(NamedTuple):

@@ -2,12 +2,13 @@
 
 The memory (see `cascade.py`) tells how long each scale lives wherever it is; the source expert tells, place by place,
 what is different there. It says how much of each band of the field, and of its latest change, is gained by and by.
-The expert of the global level may draw instead: a network that looks at the bands of all variables at once, on the grid
-of the frame and on coarser ones, says cell by cell what is gained. Fields that react on the spot ask for that.
+The expert of the global level may draw instead: a network that looks at the frames of all variables at once, on their
+own grid and on coarser ones, says cell by cell what is gained. Fields that react on the spot ask for that.
 
 | symbol | what |
 |---|---|
 | basis | m features per cell: the bands of the last frame, and how they changed (see `cascade.py`) |
+| seen | v channels: the frames of the present and their masks (see `physicnet.py`) |
 | rises | 1 - exp(-lead / lifetime_j): a source is nothing at lead 0, and bounded ever after |
 | amounts | how much of each feature is gained with each rise, on the coarse grid of the latent |
 | drawn | what is gained, on the grid of the frame, at the knots of a spline over the leads (see `course.py`) |
@@ -16,7 +17,7 @@ of the frame and on coarser ones, says cell by cell what is gained. Fields that 
 moves |
 
 Any number of leads can be asked for, at the cost of a few multiplications for each. Beyond those that were trained,
-what is drawn stays as it is at the last of them. What the drawing is worth: docs/decisions/0028.
+what is drawn stays as it is at the last of them. What the drawing is worth: docs/decisions/0028 and 0033.
 """
 
 from typing import NamedTuple
@@ -31,7 +32,7 @@ from physicnet.model.course import Spline, decays, mix
 from physicnet.model.encoder import CellNorm, conv
 from physicnet.model.warp import resize
 
-BOUND = 4.0  # standard deviations; no source takes a value farther than this from what was observed
+BOUND = 4.0  # standard deviations; sums of amounts take no value farther than this from what was observed
 RISING = (3.0, 10.0, 30.0)  # lifetimes, leads
 
 
@@ -58,17 +59,20 @@ class SourceExpert(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self, latent: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
+        self,
+        latent: Float[Tensor, "b d i j"],
+        basis: Float[Tensor, "b c m h w"],
+        seen: Float[Tensor, "b v h w"],
+        leads: Int[Tensor, " k"],
     ) -> Source:
-        """Sources of some leads on the grid of `basis`, their values within ±BOUND."""
+        """Sources of some leads on the grid of `basis`, their values within ±BOUND unless they are drawn."""
         state = self.body(latent)
         sure = rearrange(self.confidence(state), "b (c j) y x -> b j c y x", c=self.variables)
         confidence = risen(resize(sure, basis.shape[-2:]), leads)
         if self.drawing is not None:
-            value = self.drawing(state, basis, leads).float()
-        else:
-            assert self.amounts is not None  # one of the two
-            value = risen(weighed(self.amounts(state), basis), leads)
+            return Source(self.drawing(state, seen, leads).float(), confidence)
+        assert self.amounts is not None  # one of the two
+        value = risen(weighed(self.amounts(state), basis), leads)
         return Source(BOUND * torch.tanh(value / BOUND), confidence)
 
 
@@ -88,20 +92,20 @@ def risen(parts: Float[Tensor, "b r c h w"], leads: Int[Tensor, " k"]) -> Float[
 
 
 class Drawing(nn.Module):
-    """Draws what is gained, cell by cell, from the bands and the level's state: a U-Net of three grids.
+    """Draws what is gained, cell by cell, from the frames and the level's state: a U-Net of three grids.
 
     `width` is the number of channels on the finest of them.
 
     It begins with nothing. On each grid, blocks add to what is there. They look at it normalised cell by cell, which
-    does not tell how much there is; what they add to still does, from the bands to what is drawn.
+    does not tell how much there is; what they add to still does, from the frames to what is drawn.
     """
 
-    def __init__(self, hidden: int, width: int, course: Spline, *, basis: int, variables: int) -> None:
+    def __init__(self, hidden: int, width: int, course: Spline, *, seen: int, variables: int) -> None:
         super().__init__()
         self.variables = variables
         self.course = course
         fine, middle, coarse = width, width * 3 // 2, width * 2
-        self.entry = nn.Conv2d(basis * variables, fine, 3, padding=1)
+        self.entry = nn.Conv2d(seen, fine, 3, padding=1)
         self.state = nn.Conv2d(hidden, coarse, 1)
         self.down = nn.ModuleList([nn.Conv2d(fine, middle, 3, 2, 1), nn.Conv2d(middle, coarse, 3, 2, 1)])
         self.up = nn.ModuleList([nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)])
@@ -111,10 +115,10 @@ class Drawing(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(
-        self, state: Float[Tensor, "b d i j"], basis: Float[Tensor, "b c m h w"], leads: Int[Tensor, " k"]
+        self, state: Float[Tensor, "b d i j"], seen: Float[Tensor, "b v h w"], leads: Int[Tensor, " k"]
     ) -> Float[Tensor, "b k c h w"]:
-        """What is gained at some leads, on the grid of `basis`; `state` is on any coarser one."""
-        fine = self.entry(rearrange(basis, "b c m h w -> b (c m) h w"))
+        """What is gained at some leads, on the grid of `seen`; `state` is on any coarser one."""
+        fine = self.entry(seen)
         fine = fine + self.blocks[0](fine)
         middle = self.down[0](fine)
         middle = middle + self.blocks[1](middle)

@@ -26,10 +26,8 @@ from physicnet.training.codes import CodeCount
 from physicnet.training.inputs import Inputs, key_of
 from physicnet.training.loop import Report, finish, fit, write_history
 from physicnet.training.losses import augmented, distance, of_one, prediction_error, split_missing, weighted_mean
-from physicnet.training.memory import fit_memory
+from physicnet.training.memory import first_memory
 from physicnet.training.start import freeze_all_but_fusion, warm_start
-
-MEMORY_CLIPS = 48  # from which the memory is fitted, at least; three times as many forecast no better
 
 
 class Joint:
@@ -165,8 +163,7 @@ def begin(
         load_pretrained(net, pretrained)
     else:
         _tell(warm_start(net, config.init_from, inputs.metadata(model, clip)), on)
-    clips = inputs.clips.spread(MEMORY_CLIPS)
-    net.memory.begin_with(fit_memory(clips, clip.frames_in, net.memory.course, moves=net.moves))
+    net.memory.begin_with(first_memory(net, inputs.clips, clip.frames_in))
     if config.learns == "fusion":
         freeze_all_but_fusion(net)
     net = convert_conv2d_weight_memory_format(net.to(on.device), torch.channels_last)

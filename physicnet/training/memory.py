@@ -7,7 +7,8 @@
 | e_kj | what weight j counts at lead k (see `course.py`) |
 
 Least squares for the weights w of Σ_fj w_fj e_kj φ_kf ≈ r_k over all leads and observed cells. Each lead's moments
-Σ φ φᵀ, Σ φ r and Σ r² are all that is kept of the clips, for each variable that is forecast.
+Σ φ φᵀ, Σ φ r and Σ r² are all that is kept of the clips, for each variable that is forecast. A level that draws begins
+beside a cautious memory: of what it would tell badly, it tells nothing.
 
 Axes: as of `cascade.py`; n and m features of all variables.
 """
@@ -21,14 +22,26 @@ from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
+from physicnet.data.dataset import Clips
 from physicnet.model.cascade import Fit, first_leads
 from physicnet.model.course import Course
-from physicnet.model.physicnet import first_guess
+from physicnet.model.physicnet import PhysicNet, first_guess
 from physicnet.model.warp import carry
 from physicnet.training.losses import split_missing
 
+CLIPS = 48  # from which a memory is fitted, at least; three times as many forecast no better
+WELL, BADLY = 0.25, 0.5  # shares of the change that are left where a cautious memory is whole, and where nothing
 RIDGE = 1e-3  # added to the diagonal of the normal equations, relative to it: the features overlap
 FAINT = 1e-3  # standard deviations; a feature as weak as this has no say, or rounding would have one
+
+
+def first_memory(net: PhysicNet, clips: Clips, frames_in: int) -> Fit:
+    """The memory that `net` begins with, fitted to some of the clips.
+
+    Where a level draws, it is a cautious one.
+    """
+    cautious = net.global_level.source.drawing is not None
+    return fit_memory(clips.spread(CLIPS), frames_in, net.memory.course, moves=net.moves, cautious=cautious)
 
 
 class Moments(NamedTuple):
@@ -45,18 +58,34 @@ class Moments(NamedTuple):
 
 
 @torch.no_grad()
-def fit_memory(clips: Iterable[Float[Tensor, "t c h w"]], frames_in: int, course: Course, *, moves: bool = True) -> Fit:
+def fit_memory(
+    clips: Iterable[Float[Tensor, "t c h w"]],
+    frames_in: int,
+    course: Course,
+    *,
+    moves: bool = True,
+    cautious: bool = False,
+) -> Fit:
     """Weights of a `Memory` for standardised clips: `frames_in` observed frames and the leads after them.
 
-    Unless the model `moves`, nothing is carried anywhere.
+    Unless the model `moves`, nothing is carried anywhere. A `cautious` memory, on a spline, is silent at knots of which
+    it would tell badly: what it leaves there is harder to draw than the whole (docs/decisions/0033).
     """
     each = (moments(clip[None], frames_in, moves=moves) for clip in clips)
     sums = reduce(lambda total, more: Moments(*map(torch.add, total, more)), each)
     fading = course(first_leads(sums.square.shape[1], sums.square), sums.square)
     weights = solve(sums, fading)
     left = unexplained(sums, einsum(weights, fading, "c n j, k j -> c k n"))
-    units = left[:, [knot - 1 for knot in course.knots]] if course.knots else left.new_ones(len(left), len(course))
+    at_knots = [knot - 1 for knot in course.knots]
+    if cautious:
+        weights = weights * trust(left, unexplained(sums, torch.zeros_like(sums.moment)))[:, None, at_knots]
+    units = left[:, at_knots] if at_knots else left.new_ones(len(left), len(course))
     return Fit(weights.float(), units.float())
+
+
+def trust(left: Float[Tensor, "c k"], change: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
+    """How much of a cautious memory is kept, 0 to 1: by how much of the change is left by all of it."""
+    return ((BADLY - left / change.clamp(min=FAINT)) / (BADLY - WELL)).clamp(0, 1)
 
 
 def solve(sums: Moments, fading: Float[Tensor, "k j"]) -> Float[Tensor, "c n j"]:

@@ -21,6 +21,7 @@ from physicnet.machine import machine
 from physicnet.training import joint
 from physicnet.training.joint import Joint, asked_leads, train
 from physicnet.training.loop import Fitted
+from physicnet.training.memory import first_memory
 from physicnet.training.pretraining import pretrain
 
 NAMES = ("checkpoint", "history")
@@ -75,7 +76,9 @@ def test_joint_training_starts_from_the_pretrained_codebook_and_a_fitted_memory(
     pretrained = load_checkpoint(codebook).tensors
     assert len(pretrained) > 10
     assert all(torch.equal(started[name], tensor) for name, tensor in pretrained.items())
-    assert started["memory.fitted"].any()
+    fit = first_memory(data.inputs.build(MODEL, CLIP), data.inputs.clips, CLIP.frames_in)
+    torch.testing.assert_close(started["memory.fitted"], fit.weights, rtol=0, atol=0)
+    torch.testing.assert_close(started["memory.units"], fit.units, rtol=0, atol=0)
     untrained = data.inputs.build(MODEL, CLIP).state_dict()
     assert not torch.equal(untrained["codebook.codes"], started["codebook.codes"])
 
@@ -180,14 +183,18 @@ def test_validation_compares_with_persistence(data: Data) -> None:
     assert all(score > 0 for score in scores.values())
 
 
-def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path, tmp_path: Path) -> None:
-    whole = run(data, codebook, tmp_path / "whole", epochs=6)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_killed_training_resumes_to_the_same_bytes(
+    data: Data, codebook: Path, tmp_path: Path, optimizer: str
+) -> None:
+    whole = run(data, codebook, tmp_path / "whole", epochs=6, optimizer=optimizer)
     killed = tmp_path / "killed"
     code = (
         "import sys; from pathlib import Path; from training.conftest import Data; from training.test_joint import run;"
-        "*data, book, folder = map(Path, sys.argv[1:]); run(Data(*data), book, folder, epochs=6)"
+        "optimizer, *paths = sys.argv[1:]; *data, book, folder = map(Path, paths);"
+        "run(Data(*data), book, folder, epochs=6, optimizer=optimizer)"
     )
-    paths = [*map(str, data.paths.values()), str(codebook), str(killed)]
+    paths = [optimizer, *map(str, data.paths.values()), str(codebook), str(killed)]
     process = subprocess.Popen([sys.executable, "-c", code, *paths], env=os.environ | {"PYTHONPATH": "tests"})
     state = killed / "resume" / "state.safetensors"
     while not state.exists() and process.poll() is None:
@@ -195,7 +202,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(data: Data, codebook: Path,
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "model.safetensors").exists()
-    assert run(data, codebook, killed, epochs=6).read_bytes() == whole.read_bytes()
+    assert run(data, codebook, killed, epochs=6, optimizer=optimizer).read_bytes() == whole.read_bytes()
     histories = [(folder / "training.csv").read_bytes() for folder in (killed, whole.parent)]
     assert histories[0] == histories[1]
 

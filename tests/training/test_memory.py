@@ -5,7 +5,7 @@ import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from training.conftest import CLIP, Data
+from training.conftest import CLIP, MODEL, Data
 
 from physicnet.model import physicnet
 from physicnet.model.cascade import Memory
@@ -13,7 +13,18 @@ from physicnet.model.course import Course, Fading, Spline
 from physicnet.model.physicnet import FirstGuess, first_guess
 from physicnet.model.warp import carry
 from physicnet.training import memory
-from physicnet.training.memory import FAINT, RIDGE, fit_memory, moments, unexplained
+from physicnet.training.memory import (
+    BADLY,
+    CLIPS,
+    FAINT,
+    RIDGE,
+    WELL,
+    first_memory,
+    fit_memory,
+    moments,
+    trust,
+    unexplained,
+)
 
 T, K = 3, 4
 EITHER = pytest.mark.parametrize("course", [Fading(), Spline(K)])
@@ -203,3 +214,33 @@ def test_more_is_learned_in_units_of_what_the_fit_leaves_at_the_knots():
     sums = moments(clips[0][None], T)
     nothing = torch.zeros_like(sums.moment)
     torch.testing.assert_close(unexplained(sums, nothing), (sums.square / sums.cells).sqrt())
+
+
+def test_a_cautious_memory_keeps_of_each_knot_what_it_tells_of_it():
+    """Frames that lose more than half at lead 1, and are others from lead 2 on."""
+    clips = [torch.cat((still(seed, 0.4)[: T + 1], still(seed + 50, 1.0)[: K - 1])) for seed in range(6)]
+    course = Spline(K)
+    assert course.knots == (1, 2, 4)
+    whole, cautious = (fit_memory(clips, T, course, cautious=each) for each in (False, True))
+    for j, knot in enumerate(course.knots):
+        change = torch.stack([clip[T - 1 + knot] - clip[T - 1] for clip in clips]).square().mean().sqrt()
+        kept = ((BADLY - whole.units[0, j] / change) / (BADLY - WELL)).clamp(0, 1).item()
+        assert kept > 0 if knot == 1 else kept == 0
+        torch.testing.assert_close(cautious.weights[..., j], kept * whole.weights[..., j], rtol=1e-3, atol=1e-6)
+        assert whole.weights[..., j].any()
+    torch.testing.assert_close(cautious.units, whole.units, rtol=0, atol=0)
+
+
+def test_trust_goes_down_from_well_to_badly():
+    left = torch.tensor([[0.0, WELL, (WELL + BADLY) / 2, BADLY, 1.0, 0.0]], dtype=torch.float64)
+    change = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
+    assert trust(left, change).tolist() == [[1.0, 1.0, 0.5, 0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("drawing", [0, 4])
+def test_beside_an_expert_that_draws_the_memory_is_cautious(data: Data, drawing: int):
+    net = data.inputs.build(MODEL.model_copy(update={"drawing": drawing}), CLIP)
+    found = first_memory(net, data.inputs.clips, CLIP.frames_in)
+    clips = list(data.inputs.clips.spread(CLIPS))
+    expected = fit_memory(clips, CLIP.frames_in, net.memory.course, cautious=drawing > 0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

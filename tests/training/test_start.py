@@ -13,11 +13,9 @@ from training.test_joint import run
 from physicnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from physicnet.config import InitConfig
 from physicnet.digest import content_hash
-from physicnet.model.course import Spline
 from physicnet.training import joint
-from physicnet.training.joint import MEMORY_CLIPS
 from physicnet.training.loop import Fitted
-from physicnet.training.memory import fit_memory
+from physicnet.training.memory import first_memory
 from physicnet.training.start import freeze_all_but_fusion, warm_start
 
 ADAPTED = {
@@ -65,7 +63,7 @@ def test_training_starts_from_the_weights_of_the_checkpoint_and_a_memory_of_its_
     run(data, codebook, tmp_path, init_from=init(trained))
     stored = load_checkpoint(trained).tensors
     assert {name for name in started if not torch.equal(started[name], stored[name])} == {"memory.learned"}
-    fit = fit_memory(data.inputs.clips.spread(MEMORY_CLIPS), CLIP.frames_in, Spline(CLIP.frames_out))
+    fit = first_memory(data.inputs.build(MODEL, CLIP), data.inputs.clips, CLIP.frames_in)
     torch.testing.assert_close(started["memory.fitted"], fit.weights, rtol=0, atol=0)
     torch.testing.assert_close(started["memory.units"], fit.units, rtol=0, atol=0)
     assert not started["memory.learned"].any()
@@ -220,7 +218,7 @@ def test_adapting_moves_codebook_memory_and_confidences_and_not_a_bit_of_anythin
     assert before.keys() == after.keys()
     assert {name for name in before if before[name].numpy().tobytes() != after[name].numpy().tobytes()} == ADAPTED
     assert after["codebook.updates"] > before["codebook.updates"]
-    fit = fit_memory(data.inputs.clips.spread(MEMORY_CLIPS), CLIP.frames_in, Spline(CLIP.frames_out))
+    fit = first_memory(data.inputs.build(MODEL, CLIP), data.inputs.clips, CLIP.frames_in)
     torch.testing.assert_close(after["memory.fitted"], fit.weights, rtol=0, atol=0)
     torch.testing.assert_close(after["memory.units"], fit.units, rtol=0, atol=0)
     assert not after["memory.learned"].any()
