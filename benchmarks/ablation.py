@@ -83,10 +83,10 @@ class SameConfidence(nn.Module):
 class Forgetful(nn.Module):
     """In the place of the memory: nothing."""
 
-    def forward(self, features: Tensor, num_leads: int) -> Tensor:
+    def forward(self, features: Tensor, leads: Tensor) -> Tensor:
         """What the last frame gains: nothing."""
         b, c, _, h, w = features.shape
-        return features.new_zeros(b, num_leads, c, h, w)
+        return features.new_zeros(b, len(leads), c, h, w)
 
 
 def no_local(net: PhysicNet) -> None:

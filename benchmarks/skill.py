@@ -7,9 +7,10 @@
     python benchmarks/skill.py fmi_to_knmi --seeds 3 --steps 200 --data FOLDER    # one event against another
 
 PhysicNet, U-Net, ConvLSTM and SimVP (gSTA) train on the same clips and masks, with the same augmentation, loss, batches
-and budget, and keep the weights that validate best; "memory" is PhysicNet as it starts, its memory fitted, nothing
-trained. Then all, learned, fitted or neither, forecast from the same origins and are scored where the truth was
-observed. Training events never hold a frame that tests; what classical methods choose, they choose on training frames.
+and budget, and keep the weights that validate best; "memory" is PhysicNet with its memory fitted, nothing trained, and
+no caution (decision 33). Then all, learned, fitted or neither, forecast from the same origins and are scored where the
+truth was observed. Training events never hold a frame that tests; what classical methods choose, they choose on
+training frames.
 
 Trained models and sums of scores stay in .physicnet/benchmarks/skill/: an interrupted command goes on where it was, and
 a second one prints what is there. `--only NAME` works on some models alone; tables and figure show all that is done.

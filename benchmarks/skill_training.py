@@ -155,11 +155,10 @@ def _train_physicnet(prepared: Prepared, params: Params, budget: Budget, folder:
 
 
 def _fit_memory(prepared: Prepared, params: Params, folder: Path, on: Machine) -> None:
-    """First flow and fitted memory, all else silent; PhysicNet starts from it, or where it draws, from it faded."""
+    """First flow and all of a fitted memory, with which PhysicNet starts unless it is cautious; all else is silent."""
     inputs, clip, model = prepared.inputs, params.clip, params.model
-    start = time.perf_counter()
     task = joint.begin(inputs, params.train, clip, model, pretrained_part(inputs.build(model, clip)), on)
-    net = task.model
+    net, start = task.model, time.perf_counter()
     net.memory.begin_with(fit_memory(inputs.clips.spread(CLIPS), clip.frames_in, net.memory.course, moves=net.moves))
     taken = {"steps": 0, "seconds": time.perf_counter() - start}
     taken["validation_loss"] = task.validate(net)["validation_loss"]

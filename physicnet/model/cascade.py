@@ -16,7 +16,8 @@ may change its weight: S-PROG estimates its lifetimes from the latest frames, to
 | features | bands, change, bands times steadiness, growth and level, and 1 |
 | weight | of a feature, Σ_j w_j course_j(lead) |
 | w | what was fitted in closed form (see `training/memory.py`), and what has been learned beside it, in units of what \
-the fit leaves: steps of learning are as small at a lead as its errors are, and weight decay leads back to the fit |
+all of the fit leaves: a step of learning is as small at a lead as its errors are, and weight decay leads back to the \
+fit |
 | memory | Σ_f weight_f(lead) · feature_f, over the features of all variables: what the last frame gains on its way, \
 wherever it is |
 

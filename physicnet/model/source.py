@@ -105,7 +105,7 @@ class Drawing(nn.Module):
         self.variables = variables
         self.course = course
         fine, middle, coarse = width, width * 3 // 2, width * 2
-        self.entry = nn.Conv2d(seen, fine, 3, padding=1)
+        self.seen = nn.Conv2d(seen, fine, 3, padding=1)
         self.state = nn.Conv2d(hidden, coarse, 1)
         self.down = nn.ModuleList([nn.Conv2d(fine, middle, 3, 2, 1), nn.Conv2d(middle, coarse, 3, 2, 1)])
         self.up = nn.ModuleList([nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)])
@@ -118,7 +118,7 @@ class Drawing(nn.Module):
         self, state: Float[Tensor, "b d i j"], seen: Float[Tensor, "b v h w"], leads: Int[Tensor, " k"]
     ) -> Float[Tensor, "b k c h w"]:
         """What is gained at some leads, on the grid of `seen`; `state` is on any coarser one."""
-        fine = self.entry(seen)
+        fine = self.seen(seen)
         fine = fine + self.blocks[0](fine)
         middle = self.down[0](fine)
         middle = middle + self.blocks[1](middle)

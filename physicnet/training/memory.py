@@ -7,8 +7,8 @@
 | e_kj | what weight j counts at lead k (see `course.py`) |
 
 Least squares for the weights w of Σ_fj w_fj e_kj φ_kf ≈ r_k over all leads and observed cells. Each lead's moments
-Σ φ φᵀ, Σ φ r and Σ r² are all that is kept of the clips, for each variable that is forecast. A level that draws begins
-beside a cautious memory: of what it would tell badly, it tells nothing.
+Σ φ φᵀ, Σ φ r and Σ r² are all that is kept of the clips, for each variable that is forecast. A memory can be cautious:
+of what it would tell badly, it tells nothing.
 
 Axes: as of `cascade.py`; n and m features of all variables.
 """
@@ -38,9 +38,9 @@ FAINT = 1e-3  # standard deviations; a feature as weak as this has no say, or ro
 def first_memory(net: PhysicNet, clips: Clips, frames_in: int) -> Fit:
     """The memory that `net` begins with, fitted to some of the clips.
 
-    Where a level draws, it is a cautious one.
+    Where a level draws and nothing is carried, it is a cautious one.
     """
-    cautious = net.global_level.source.drawing is not None
+    cautious = net.global_level.source.drawing is not None and not net.moves
     return fit_memory(clips.spread(CLIPS), frames_in, net.memory.course, moves=net.moves, cautious=cautious)
 
 

@@ -58,8 +58,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def suits(weight: Tensor) -> bool:
-    """Whether a weight is a matrix, or one of a convolution, and large enough."""
-    return weight.ndim in (2, 4) and min(_matrix(weight).shape) >= SMALLEST
+    """Whether a weight is a matrix, or one of a convolution that mixes channels, and large enough."""
+    mixes = weight.ndim == 2 or (weight.ndim == 4 and weight.shape[1] > 1)
+    return mixes and min(_matrix(weight).shape) >= SMALLEST
 
 
 def orthogonal(matrices: Float[Tensor, "w m n"]) -> Float[Tensor, "w m n"]:

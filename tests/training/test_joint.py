@@ -79,6 +79,7 @@ def test_joint_training_starts_from_the_pretrained_codebook_and_a_fitted_memory(
     fit = first_memory(data.inputs.build(MODEL, CLIP), data.inputs.clips, CLIP.frames_in)
     torch.testing.assert_close(started["memory.fitted"], fit.weights, rtol=0, atol=0)
     torch.testing.assert_close(started["memory.units"], fit.units, rtol=0, atol=0)
+    assert fit.weights.any()
     untrained = data.inputs.build(MODEL, CLIP).state_dict()
     assert not torch.equal(untrained["codebook.codes"], started["codebook.codes"])
 

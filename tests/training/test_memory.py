@@ -237,10 +237,15 @@ def test_trust_goes_down_from_well_to_badly():
     assert trust(left, change).tolist() == [[1.0, 1.0, 0.5, 0.0, 0.0, 1.0]]
 
 
+@pytest.mark.parametrize("flow", ["experts", "none"])
 @pytest.mark.parametrize("drawing", [0, 4])
-def test_beside_an_expert_that_draws_the_memory_is_cautious(data: Data, drawing: int):
-    net = data.inputs.build(MODEL.model_copy(update={"drawing": drawing}), CLIP)
+def test_where_a_level_draws_and_nothing_is_carried_the_first_memory_is_cautious(data: Data, drawing: int, flow: str):
+    net = data.inputs.build(MODEL.model_copy(update={"drawing": drawing, "flow": flow}), CLIP)
     found = first_memory(net, data.inputs.clips, CLIP.frames_in)
-    clips = list(data.inputs.clips.spread(CLIPS))
-    expected = fit_memory(clips, CLIP.frames_in, net.memory.course, cautious=drawing > 0)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    clips, moves = list(data.inputs.clips.spread(CLIPS)), flow != "none"
+    whole, cautious = (
+        fit_memory(clips, CLIP.frames_in, net.memory.course, moves=moves, cautious=each)
+        for each in ((False, True) if drawing else (False, False))
+    )
+    assert torch.equal(whole.weights, cautious.weights) == (drawing == 0)
+    torch.testing.assert_close(found, cautious if drawing and not moves else whole, rtol=0, atol=0)

@@ -9,6 +9,7 @@ from physicnet.training.muon import SMALLEST, STRIDE, Muon, orthogonal, suits
 RATE, DECAY = 0.01, 0.1
 SHAPES = [(24, 40), (40, 24), (32, 32)]
 CONVOLUTION = (16, 20, 3, 3)
+TALL = (40, 16, 1, 1)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -52,12 +53,13 @@ def test_its_steps_are_those_of_pytorch(shape: tuple[int, int]) -> None:
         assert (mine - other).norm() < 0.05 * length
 
 
-def test_a_convolution_moves_as_the_matrix_of_its_outputs_however_it_lies_in_memory() -> None:
-    gradient = noise(*CONVOLUTION, seed=1)
-    matrix = nn.Parameter(noise(*CONVOLUTION).flatten(1))
+@pytest.mark.parametrize("shape", [CONVOLUTION, TALL])
+def test_a_convolution_moves_as_the_matrix_of_its_outputs_however_it_lies_in_memory(shape: tuple[int, ...]) -> None:
+    gradient = noise(*shape, seed=1)
+    matrix = nn.Parameter(noise(*shape).flatten(1))
     (expected,) = moved(Muon([matrix], lr=RATE, weight_decay=DECAY), matrix, gradient.flatten(1))
     for layout in (torch.contiguous_format, torch.channels_last):
-        weight = nn.Parameter(noise(*CONVOLUTION).contiguous(memory_format=layout))
+        weight = nn.Parameter(noise(*shape).contiguous(memory_format=layout))
         optimizer = Muon([weight], lr=RATE, weight_decay=DECAY)
         (found,) = moved(optimizer, weight, gradient.contiguous(memory_format=layout))
         torch.testing.assert_close(found.flatten(1), expected)
@@ -97,6 +99,7 @@ def test_the_rate_may_be_a_tensor() -> None:
     [
         ((SMALLEST, SMALLEST), True),
         ((SMALLEST, 2, 3, 3), True),
+        ((SMALLEST, 1, 5, 5), False),  # of one channel each
         ((SMALLEST, 1, 3, 3), False),
         ((SMALLEST - 1, 32, 3, 3), False),
         ((64,), False),

@@ -13,7 +13,8 @@ from physicnet.machine import Machine, machine
 from physicnet.model.autoencoder import pretrained_part
 from physicnet.training import joint, pretraining
 from physicnet.training.loop import Task
-from physicnet.training.step import Replayed, Row, Stepper
+from physicnet.training.muon import suits
+from physicnet.training.step import Replayed, Row, Stepper, optimizers
 
 STEPS = 12
 THINNED = TRAIN.model_copy(update={"one_lead_in": 2})
@@ -63,6 +64,20 @@ def test_a_step_is_taken_at_the_rate_it_is_told(data: Data) -> None:
         assert all(map(torch.equal, before, task.model.parameters()))
         stepper.take(batch, 1, 0.01)
         assert not all(map(torch.equal, before, task.model.parameters()))
+
+
+@pytest.mark.parametrize(("config", "kinds"), [(TRAIN, ["AdamW"]), (TURNED, ["AdamW", "Muon"])])
+def test_each_weight_that_learns_has_one_optimizer(data: Data, config: TrainConfig, kinds: list[str]) -> None:
+    with machine(MACHINE) as on:
+        model = joint_task(data, on).model
+        model.local_level.encoder.requires_grad_(False)
+        chosen = optimizers(model, config, on)
+    assert [type(each).__name__ for each in chosen] == kinds
+    moved = [weight for each in chosen for group in each.param_groups for weight in group["params"]]
+    assert sorted(map(id, moved)) == sorted(id(weight) for weight in model.parameters() if weight.requires_grad)
+    for each in chosen[1:]:
+        assert all(suits(weight) for weight in each.param_groups[0]["params"])
+    assert any(suits(weight) for weight in chosen[0].param_groups[0]["params"]) == (len(kinds) == 1)
 
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
