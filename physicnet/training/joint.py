@@ -131,17 +131,17 @@ def joint_terms(
     config: TrainConfig,
     average: Callable[[Tensor], Tensor],
 ) -> dict[str, Float[Tensor, ""]]:
-    """Each named term of the loss, times its weight; `average` as of `prediction_error`."""
+    """Each named term of the loss that has a weight, times it; `average` as of `prediction_error`."""
     losses, (view, windows) = config.losses, prediction.codes
-    fused, alone = (distance(frames, truth, config.squared) for frames in (prediction.frames, prediction.global_frames))
-    reached = weight * prediction.reach.detach()
-    return {
-        "prediction": losses.prediction * weighted_mean(fused, weight, average),
-        "prediction_global": losses.prediction_global * weighted_mean(alone, weight, average),
-        "prediction_local": losses.prediction_local * weighted_mean(fused, reached, average),
-        "commitment": losses.commitment * (view.commitment + windows.commitment),
-        "smoothness": losses.smoothness * roughness(prediction.flow),
-    }
+    fused = distance(prediction.frames, truth, config.squared)
+    terms = {"prediction": weighted_mean(fused, weight, average)}
+    if losses.prediction_global:
+        alone = distance(prediction.global_frames, truth, config.squared)
+        terms["prediction_global"] = weighted_mean(alone, weight, average)
+    if losses.prediction_local:
+        terms["prediction_local"] = weighted_mean(fused, weight * prediction.reach.detach(), average)
+    terms |= {"commitment": view.commitment + windows.commitment, "smoothness": roughness(prediction.flow)}
+    return {name: getattr(losses, name) * term for name, term in terms.items()}
 
 
 def begin(

@@ -18,6 +18,7 @@ from physicnet.config import ClipConfig, TrainConfig
 from physicnet.data.dataset import Batch
 from physicnet.fields import Field
 from physicnet.machine import machine
+from physicnet.model.physicnet import Prediction
 from physicnet.training import joint
 from physicnet.training.joint import Joint, asked_leads, train
 from physicnet.training.loop import Fitted
@@ -128,6 +129,18 @@ def test_the_terms_are_the_weights_of_the_parameters(data: Data) -> None:
     sample = data.inputs.clips[0]
     terms = task.terms(Batch(sample.clip[None], sample.windows[None]))
     assert terms.keys() == TRAIN.losses.model_fields_set
+
+
+def test_a_prediction_without_a_weight_is_not_made(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = TRAIN.losses.model_copy(update={"prediction_global": 0.0, "prediction_local": 0.0})
+    sample = data.inputs.clips[0]
+    batch = Batch(sample.clip[None], sample.windows[None])
+    whole = task_on(data).terms(batch)
+    for name in ("global_frames", "reach"):
+        monkeypatch.delattr(Prediction, name)
+    terms = task_on(data, TRAIN.model_copy(update={"losses": losses})).terms(batch)
+    assert terms.keys() == TRAIN.losses.model_fields_set - {"prediction_global", "prediction_local"}
+    assert all(term == whole[name] for name, term in terms.items())
 
 
 @pytest.mark.parametrize(("frames_out", "one_in", "count"), [(12, 3, 4), (10, 3, 4), (30, 1, 30), (2, 7, 1)])
